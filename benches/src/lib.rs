@@ -1,0 +1,1 @@
+//! Kernels and measuring, shared by the benchmarks.

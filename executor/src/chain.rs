@@ -1,0 +1,688 @@
+//! A chain: its database, its engine, and the rules by which blocks are made.
+
+use crate::code::{self, CodeError, INIT};
+use crate::execute::{Executor, load, validate, validate_sender};
+use crate::params::ProtocolParams;
+use crate::state::{BlockState, TxState};
+use crate::store::{BlockWrites, Store, StoreError};
+use crate::types::{
+    Account, Action, Address, Block, Hash, Header, Outcome, Receipt, SignedTransaction, list_hash,
+};
+use crate::vm::{Contract, ExecutionError, Invocation, MeteringStats, Vm};
+use serde::{Deserialize, Serialize};
+use slackline_metering::{MeteringError, Mode};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// What a chain begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genesis {
+    /// Tells chains apart: a transaction is valid on one.
+    pub chain_id: u64,
+    /// Milliseconds since 1970.
+    pub timestamp_ms: u64,
+    /// Who makes the blocks and gets the fees.
+    pub proposer: Address,
+    /// Accounts that exist from the start.
+    pub accounts: Vec<GenesisAccount>,
+}
+
+/// An account that exists from the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisAccount {
+    /// Whose.
+    pub address: Address,
+    /// In the smallest unit of the currency.
+    #[serde(with = "decimal")]
+    pub balance: u128,
+}
+
+/// Balances as decimal strings: JSON numbers lose digits.
+mod decimal {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(value: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<u128, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+/// Why a chain could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has the database open.
+    #[error("the database in {} is in use by another process: stop that one, or use another directory", path.display())]
+    InUse {
+        /// The database's directory.
+        path: PathBuf,
+    },
+    /// The database belongs to a chain with another genesis.
+    #[error("the database in {} belongs to another chain: its genesis differs from the one given", path.display())]
+    OtherGenesis {
+        /// The database's directory.
+        path: PathBuf,
+    },
+    /// The genesis lists an account twice.
+    #[error("the genesis lists account {0} twice")]
+    DuplicateAccount(Address),
+    /// The database failed, is damaged, or was written by another version.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The engine cannot be set up.
+    #[error(transparent)]
+    Metering(#[from] MeteringError),
+}
+
+/// Why a transaction is not accepted. It changes nothing and costs nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdmitError {
+    /// Over the size limit.
+    #[error("the transaction has {bytes} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// Its size, in bytes.
+        bytes: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// Not the borsh encoding of a signed transaction.
+    #[error("this is not a borsh-encoded signed transaction: {0}")]
+    Malformed(String),
+    /// For another chain.
+    #[error("the transaction is for chain {got}, this is chain {expected}")]
+    WrongChain {
+        /// This chain's id.
+        expected: u64,
+        /// The transaction's.
+        got: u64,
+    },
+    /// The signature is not the sender's over this transaction.
+    #[error("the signature does not match the sender's key and the transaction")]
+    BadSignature,
+    /// A transaction with this nonce has been executed or is waiting.
+    #[error("nonce {got} has been used: the sender's next nonce is {expected}")]
+    NonceTooLow {
+        /// The nonce that would be accepted.
+        expected: u64,
+        /// The transaction's.
+        got: u64,
+    },
+    /// Transactions with lower nonces are missing.
+    #[error("nonce {got} leaves a gap: the sender's next nonce is {expected}")]
+    NonceTooHigh {
+        /// The nonce that would be accepted.
+        expected: u64,
+        /// The transaction's.
+        got: u64,
+    },
+    /// The sender cannot pay for the fuel limit at that price, and the amount.
+    #[error(
+        "the sender has {available} to spend, the transaction may cost {needed} (fuel limit times price, plus amount)"
+    )]
+    InsufficientBalance {
+        /// The most that it may cost, in the currency.
+        needed: u128,
+        /// What the sender has, less what its waiting transactions may cost.
+        available: u128,
+    },
+    /// The limit does not even cover what the transaction costs before anything runs.
+    #[error("a fuel limit of {got} is too low: this transaction needs at least {minimum}")]
+    FuelLimitTooLow {
+        /// The lowest limit that is accepted, in fuel.
+        minimum: u64,
+        /// The transaction's, in fuel.
+        got: u64,
+    },
+    /// The limit is over what a transaction may use.
+    #[error("a fuel limit of {got} is too high: the maximum is {maximum}")]
+    FuelLimitTooHigh {
+        /// The highest limit that is accepted, in fuel.
+        maximum: u64,
+        /// The transaction's, in fuel.
+        got: u64,
+    },
+    /// Nothing is deployed there.
+    #[error("there is no contract at {0}")]
+    NoContract(Address),
+    /// The contract does not have that method, or it is `init`.
+    #[error("the contract at {contract} has no method {method:?}; it has: {}", available.join(", "))]
+    UnknownMethod {
+        /// The contract.
+        contract: Address,
+        /// The method asked for.
+        method: String,
+        /// Those that there are.
+        available: Vec<String>,
+    },
+    /// The code to deploy is not a contract.
+    #[error("the code cannot be deployed: {0}")]
+    InvalidCode(#[from] CodeError),
+    /// The database failed: not the transaction's fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a block could not be made. Nothing of it was stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProduceError {
+    /// The limits of the transactions add up to more than a block may use.
+    #[error("the transactions' fuel limits add up to {fuel}, more than a block's limit of {limit}")]
+    TooMuchFuel {
+        /// The sum, in fuel.
+        fuel: u64,
+        /// The limit, in fuel.
+        limit: u64,
+    },
+    /// The machine failed while executing.
+    #[error(transparent)]
+    Execution(#[from] ExecutionError),
+    /// The block could not be stored. Whether it is on disk is unknown: reopen the database to find out.
+    #[error("the block could not be stored: {0}")]
+    Commit(StoreError),
+    /// An earlier block could not be stored.
+    #[error("an earlier block could not be stored: restart to recover")]
+    Poisoned,
+}
+
+/// Why a view call was not made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ViewError {
+    /// Nothing is deployed there.
+    #[error("there is no contract at {0}")]
+    NoContract(Address),
+    /// The contract does not have that method, or it is `init`.
+    #[error("the contract at {contract} has no method {method:?}; it has: {}", available.join(", "))]
+    UnknownMethod {
+        /// The contract.
+        contract: Address,
+        /// The method asked for.
+        method: String,
+        /// Those that there are.
+        available: Vec<String>,
+    },
+    /// The limit is over what a transaction may use.
+    #[error("a fuel limit of {got} is too high: the maximum is {maximum}")]
+    FuelLimitTooHigh {
+        /// The highest limit that is accepted, in fuel.
+        maximum: u64,
+        /// The call's, in fuel.
+        got: u64,
+    },
+    /// The input would not fit into a transaction.
+    #[error("the input has {bytes} bytes, more than the limit of {limit}")]
+    InputTooLarge {
+        /// Its size, in bytes.
+        bytes: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The machine failed.
+    #[error(transparent)]
+    Execution(#[from] ExecutionError),
+}
+
+impl From<StoreError> for ViewError {
+    fn from(error: StoreError) -> ViewError {
+        ViewError::Execution(error.into())
+    }
+}
+
+/// A sender's transactions that wait for a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// How many.
+    pub count: u64,
+    /// The most that they may cost together, in the currency.
+    pub cost: u128,
+}
+
+/// A block that has been made and stored.
+#[derive(Clone, Debug)]
+pub struct Produced {
+    /// The block's header.
+    pub header: Header,
+    /// What became of its transactions, in order.
+    pub receipts: Vec<Receipt>,
+    /// Transactions that had become invalid and are not in the block.
+    pub dropped: Vec<(Hash, AdmitError)>,
+}
+
+/// A call that only reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewCall {
+    /// The contract.
+    pub contract: Address,
+    /// Who the contract is told is calling.
+    pub caller: Address,
+    /// The method.
+    pub method: String,
+    /// Its input, borsh by convention.
+    pub input: Vec<u8>,
+    /// The most that it may use, in fuel.
+    pub fuel_limit: u64,
+}
+
+/// What a view call came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewResult {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Fuel that the execution used, without what a transaction costs before it runs; the limit after an abort.
+    pub fuel_used: u64,
+    /// What the contract logged.
+    pub logs: Vec<Vec<u8>>,
+    /// The block whose state it saw.
+    pub height: u64,
+}
+
+/// An open chain. Shared by all threads of a node; blocks are made one at a time.
+pub struct Chain {
+    store: Store,
+    vm: Vm,
+    params: ProtocolParams,
+    genesis: Genesis,
+    head: RwLock<Header>,
+    /// Held while a block is made; true once one could not be stored.
+    poisoned: Mutex<bool>,
+}
+
+impl std::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chain")
+            .field("head", &self.head())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Chain {
+    /// Opens the chain in directory `path`, or creates it from `genesis`.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn open(path: &Path, genesis: &Genesis, mode: Mode) -> Result<Chain, OpenError> {
+        let params = ProtocolParams::v1();
+        let vm = Vm::new(&params, mode)?;
+        let store = Store::open(path).map_err(|error| match &error {
+            StoreError::Database(inner) if inner.to_string().contains("lock") => OpenError::InUse {
+                path: path.to_owned(),
+            },
+            _ => error.into(),
+        })?;
+        let wanted = serde_json::to_vec(genesis).map_err(|error| {
+            StoreError::Damaged(format!("the genesis cannot be encoded: {error}"))
+        })?;
+        match store.genesis()? {
+            Some(stored) if stored == wanted => {}
+            Some(_) => {
+                return Err(OpenError::OtherGenesis {
+                    path: path.to_owned(),
+                });
+            }
+            None => create(&store, genesis, &params, &wanted)?,
+        }
+        let head = store
+            .head()?
+            .ok_or_else(|| StoreError::Damaged("the head is missing".to_owned()))?;
+        Ok(Chain {
+            store,
+            vm,
+            params,
+            genesis: genesis.clone(),
+            head: RwLock::new(head),
+            poisoned: Mutex::new(false),
+        })
+    }
+
+    /// What the chain began with.
+    pub fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// The rules in force.
+    pub fn params(&self) -> &ProtocolParams {
+        &self.params
+    }
+
+    /// How contracts are metered.
+    pub fn mode(&self) -> Mode {
+        self.vm.mode()
+    }
+
+    /// The last block's header.
+    pub fn head(&self) -> Header {
+        self.head
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The account as of the last block; an empty one if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn account(&self, address: &Address) -> Result<Account, StoreError> {
+        self.state().account(address)
+    }
+
+    /// The block at `height`.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn block(&self, height: u64) -> Result<Option<Block>, StoreError> {
+        self.store.block(height)
+    }
+
+    /// The transaction with `hash`, if it is in a block.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn transaction(&self, hash: &Hash) -> Result<Option<SignedTransaction>, StoreError> {
+        self.store.transaction(hash)
+    }
+
+    /// The receipt of the transaction with `hash`, if it is in a block.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn receipt(&self, hash: &Hash) -> Result<Option<Receipt>, StoreError> {
+        self.store.receipt(hash)
+    }
+
+    /// The methods of a contract that can be called, sorted; `None` if there is no contract.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn methods(&self, contract: &Address) -> Result<Option<Vec<String>>, StoreError> {
+        match self.account(contract)?.code {
+            None => Ok(None),
+            Some(hash) => {
+                if let Some(contract) = self.vm.cached(&hash) {
+                    return Ok(Some(callable(contract.methods.iter())));
+                }
+                let wasm = self.store.code(&hash)?.ok_or_else(|| {
+                    StoreError::Damaged(format!("the code with hash {hash} is missing"))
+                })?;
+                let interface = code::check(&wasm, &self.params.limits)
+                    .map_err(|error| StoreError::Damaged(format!("stored code {hash}: {error}")))?;
+                Ok(Some(callable(interface.methods.iter())))
+            }
+        }
+    }
+
+    /// Decodes what a client submitted.
+    ///
+    /// # Errors
+    ///
+    /// [`AdmitError::TooLarge`], [`AdmitError::Malformed`].
+    pub fn decode(&self, bytes: &[u8]) -> Result<SignedTransaction, AdmitError> {
+        let limit = self.params.limits.transaction_bytes;
+        if bytes.len() > limit {
+            return Err(AdmitError::TooLarge {
+                bytes: bytes.len(),
+                limit,
+            });
+        }
+        borsh::from_slice(bytes).map_err(|error| AdmitError::Malformed(error.to_string()))
+    }
+
+    /// Whether `signed` could be the sender's next transaction after those that wait, as of the last block.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdmitError`].
+    pub fn admit(&self, signed: &SignedTransaction, pending: Pending) -> Result<(), AdmitError> {
+        let tx = &signed.transaction;
+        validate(&self.params, self.genesis.chain_id, signed)?;
+        let state = self.state();
+        validate_sender(
+            &state.account(&tx.sender_address())?,
+            tx,
+            pending.count,
+            pending.cost,
+        )?;
+        match &tx.action {
+            Action::Transfer { .. } => {}
+            Action::Deploy { code, .. } => {
+                code::check(code, &self.params.limits)?;
+            }
+            Action::Call {
+                contract, method, ..
+            } => {
+                let available = self
+                    .methods(contract)?
+                    .ok_or(AdmitError::NoContract(*contract))?;
+                if !available.contains(method) {
+                    let (contract, method) = (*contract, method.clone());
+                    return Err(AdmitError::UnknownMethod {
+                        contract,
+                        method,
+                        available,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a block of `transactions`, in that order, and stores it; on return it is on disk. Blocks the thread, which
+    /// executes contracts and is interrupted by signals: not for an asynchronous runtime's.
+    ///
+    /// # Errors
+    ///
+    /// See [`ProduceError`].
+    pub fn produce_block(
+        &self,
+        transactions: Vec<SignedTransaction>,
+        timestamp_ms: u64,
+    ) -> Result<Produced, ProduceError> {
+        let mut poisoned = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
+        if *poisoned {
+            return Err(ProduceError::Poisoned);
+        }
+        let limit = self.params.limits.block_fuel;
+        // Those over the limit of a transaction are invalid and will be left out.
+        let fuel = transactions
+            .iter()
+            .map(|signed| signed.transaction.fuel_limit)
+            .filter(|&fuel| fuel <= self.params.limits.transaction_fuel)
+            .fold(0u64, u64::saturating_add);
+        if fuel > limit {
+            return Err(ProduceError::TooMuchFuel { fuel, limit });
+        }
+
+        let parent = self.head();
+        let executor = Executor {
+            vm: &self.vm,
+            store: &self.store,
+            params: &self.params,
+            chain_id: self.genesis.chain_id,
+            height: parent.height + 1,
+            proposer: self.genesis.proposer,
+        };
+        let mut state = self.state();
+        let mut receipts: Vec<Receipt> = Vec::new();
+        let mut included = Vec::new();
+        let mut dropped = Vec::new();
+        for signed in transactions {
+            let (after, result) = executor.transact(state, &signed, receipts.len() as u32)?;
+            state = after;
+            match result {
+                Ok(receipt) => {
+                    receipts.push(receipt);
+                    included.push(signed);
+                }
+                Err(error) => dropped.push((signed.hash(), error)),
+            }
+        }
+
+        let header = Header {
+            chain_id: self.genesis.chain_id,
+            protocol_version: self.params.version,
+            height: executor.height,
+            parent: parent.hash(),
+            timestamp_ms: timestamp_ms.max(parent.timestamp_ms),
+            proposer: executor.proposer,
+            transactions: transactions_hash(&included),
+            receipts: receipts_hash(&receipts),
+            writes: state.writes_hash(),
+            fuel_used: receipts.iter().map(|receipt| receipt.fuel_used).sum(),
+        };
+        let block = Block {
+            header: header.clone(),
+            transactions: included,
+        };
+        let writes = BlockWrites {
+            block: &block,
+            receipts: &receipts,
+            state: &state.writes,
+            code: &state.code,
+        };
+        if let Err(error) = self.store.commit_block(&writes) {
+            *poisoned = true;
+            return Err(ProduceError::Commit(error));
+        }
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) = header.clone();
+        Ok(Produced {
+            header,
+            receipts,
+            dropped,
+        })
+    }
+
+    /// Calls a method on the state of the last block, keeping nothing. Blocks the thread, like
+    /// [`Chain::produce_block`].
+    ///
+    /// # Errors
+    ///
+    /// See [`ViewError`].
+    pub fn view(&self, call: &ViewCall) -> Result<ViewResult, ViewError> {
+        let limits = &self.params.limits;
+        if call.fuel_limit > limits.transaction_fuel {
+            return Err(ViewError::FuelLimitTooHigh {
+                maximum: limits.transaction_fuel,
+                got: call.fuel_limit,
+            });
+        }
+        if call.input.len() > limits.transaction_bytes {
+            return Err(ViewError::InputTooLarge {
+                bytes: call.input.len(),
+                limit: limits.transaction_bytes,
+            });
+        }
+        let height = self.head().height;
+        let state = TxState::new(self.state());
+        let hash = state
+            .account(&call.contract)?
+            .code
+            .ok_or(ViewError::NoContract(call.contract))?;
+        let contract: Arc<Contract> = load(&self.vm, &self.store, hash, None)?;
+        if call.method == INIT || !contract.methods.contains(&call.method) {
+            return Err(ViewError::UnknownMethod {
+                contract: call.contract,
+                method: call.method.clone(),
+                available: callable(contract.methods.iter()),
+            });
+        }
+        let invocation = Invocation {
+            contract: call.contract,
+            caller: call.caller,
+            method: &call.method,
+            input: call.input.clone(),
+            fuel: call.fuel_limit,
+            read_only: true,
+        };
+        let finished = self.vm.call(&contract, invocation, state)?;
+        Ok(ViewResult {
+            outcome: finished.outcome,
+            fuel_used: finished.used,
+            logs: finished.logs,
+            height,
+        })
+    }
+
+    /// What the asynchronous checks have done since the chain was opened.
+    pub fn metering_stats(&self) -> MeteringStats {
+        self.vm.stats()
+    }
+
+    fn state(&self) -> BlockState {
+        BlockState::new(self.store.snapshot())
+    }
+}
+
+fn callable<'a>(methods: impl Iterator<Item = &'a String>) -> Vec<String> {
+    methods.filter(|method| *method != INIT).cloned().collect()
+}
+
+fn transactions_hash(transactions: &[SignedTransaction]) -> Hash {
+    let hashes: Vec<Hash> = transactions.iter().map(SignedTransaction::hash).collect();
+    list_hash("slackline:transactions:v1", &hashes)
+}
+
+fn receipts_hash(receipts: &[Receipt]) -> Hash {
+    let hashes: Vec<Hash> = receipts.iter().map(Receipt::hash).collect();
+    list_hash("slackline:receipts:v1", &hashes)
+}
+
+/// Writes the genesis block.
+fn create(
+    store: &Store,
+    genesis: &Genesis,
+    params: &ProtocolParams,
+    json: &[u8],
+) -> Result<(), OpenError> {
+    let mut state = BlockState::new(store.snapshot());
+    for GenesisAccount { address, balance } in &genesis.accounts {
+        if state.account(address)? != Account::default() {
+            return Err(OpenError::DuplicateAccount(*address));
+        }
+        state.set_account(
+            address,
+            &Account {
+                balance: *balance,
+                ..Account::default()
+            },
+        );
+    }
+    let header = Header {
+        chain_id: genesis.chain_id,
+        protocol_version: params.version,
+        height: 0,
+        parent: Hash::default(),
+        timestamp_ms: genesis.timestamp_ms,
+        proposer: genesis.proposer,
+        transactions: transactions_hash(&[]),
+        receipts: receipts_hash(&[]),
+        writes: state.writes_hash(),
+        fuel_used: 0,
+    };
+    let block = Block {
+        header,
+        transactions: Vec::new(),
+    };
+    let writes = BlockWrites {
+        block: &block,
+        receipts: &[],
+        state: &state.writes,
+        code: &state.code,
+    };
+    Ok(store.initialise(json, &writes)?)
+}

@@ -1,0 +1,223 @@
+//! The database: RocksDB, one synced write batch per block.
+//!
+//! | column family | key | value |
+//! |---|---|---|
+//! | `state` | see [`crate::state`] | see there |
+//! | `code` | hash of the code (32) | wasm module |
+//! | `blocks` | height (8, big-endian) | [`Block`], borsh |
+//! | `receipts` | transaction hash (32) | [`Receipt`], borsh |
+//! | `transactions` | transaction hash (32) | height (8, little-endian), index in the block (4, little-endian) |
+//! | `meta` | `schema`, `genesis`, `head` | version (4, little-endian); JSON; [`Header`], borsh |
+
+use crate::types::{Block, Hash, Header, Receipt, SignedTransaction, encode};
+use borsh::BorshDeserialize;
+use rocksdb::{
+    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Options, Snapshot, WriteBatch,
+    WriteOptions,
+};
+use self_cell::self_cell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The layout described above.
+const SCHEMA: u32 = 1;
+
+const FAMILIES: [&str; 6] = [
+    "state",
+    "code",
+    "blocks",
+    "receipts",
+    "transactions",
+    "meta",
+];
+
+/// Why the database could not be read or written.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// RocksDB failed: disk full, input/output error, checksum mismatch.
+    #[error("database: {0}")]
+    Database(#[from] rocksdb::Error),
+    /// The database contains something that this version cannot have written.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
+    /// The database was written by another version of the program.
+    #[error("the database has schema version {found}, this program knows version {SCHEMA}")]
+    UnknownSchema {
+        /// The version found.
+        found: u32,
+    },
+}
+
+/// The open database.
+#[derive(Clone)]
+pub(crate) struct Store(Arc<DB>);
+
+self_cell!(
+    struct Pinned {
+        owner: Arc<DB>,
+        #[not_covariant]
+        dependent: Snapshot,
+    }
+);
+
+/// The state as of a block, unaffected by later ones.
+pub(crate) struct StateSnapshot(Pinned);
+
+/// What a block changes.
+pub(crate) struct BlockWrites<'a> {
+    pub(crate) block: &'a Block,
+    pub(crate) receipts: &'a [Receipt],
+    pub(crate) state: &'a BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    pub(crate) code: &'a BTreeMap<Hash, Arc<Vec<u8>>>,
+}
+
+impl Store {
+    /// Opens or creates the database in `path`.
+    pub(crate) fn open(path: &Path) -> Result<Store, StoreError> {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_paranoid_checks(true);
+        options.set_keep_log_file_num(4);
+        let mut family = Options::default();
+        family.set_compression_type(DBCompressionType::Lz4);
+        let families = FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, family.clone()));
+        let store = Store(Arc::new(DB::open_cf_descriptors(&options, path, families)?));
+        match store.get("meta", b"schema")? {
+            Some(bytes) if bytes == SCHEMA.to_le_bytes() => {}
+            Some(bytes) => {
+                let found = bytes.try_into().map(u32::from_le_bytes);
+                return Err(match found {
+                    Ok(found) => StoreError::UnknownSchema { found },
+                    Err(_) => StoreError::Damaged("meta/schema is not 4 bytes".to_owned()),
+                });
+            }
+            None => {}
+        }
+        Ok(store)
+    }
+
+    fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
+        self.0
+            .cf_handle(name)
+            .ok_or_else(|| StoreError::Damaged(format!("column family {name:?} is missing")))
+    }
+
+    fn get(&self, family: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.0.get_cf(self.family(family)?, key)?)
+    }
+
+    fn get_borsh<T: BorshDeserialize>(
+        &self,
+        family: &'static str,
+        key: &[u8],
+    ) -> Result<Option<T>, StoreError> {
+        self.get(family, key)?
+            .map(|bytes| decode(&bytes, family))
+            .transpose()
+    }
+
+    pub(crate) fn genesis(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get("meta", b"genesis")
+    }
+
+    pub(crate) fn head(&self) -> Result<Option<Header>, StoreError> {
+        self.get_borsh("meta", b"head")
+    }
+
+    pub(crate) fn block(&self, height: u64) -> Result<Option<Block>, StoreError> {
+        self.get_borsh("blocks", &height.to_be_bytes())
+    }
+
+    pub(crate) fn receipt(&self, hash: &Hash) -> Result<Option<Receipt>, StoreError> {
+        self.get_borsh("receipts", &hash.0)
+    }
+
+    pub(crate) fn transaction(&self, hash: &Hash) -> Result<Option<SignedTransaction>, StoreError> {
+        let Some((height, index)) = self.get_borsh::<(u64, u32)>("transactions", &hash.0)? else {
+            return Ok(None);
+        };
+        self.block(height)?
+            .and_then(|block| block.transactions.into_iter().nth(index as usize))
+            .map(Some)
+            .ok_or_else(|| {
+                StoreError::Damaged(format!("transaction {hash} is not where the index says"))
+            })
+    }
+
+    pub(crate) fn code(&self, hash: &Hash) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get("code", &hash.0)
+    }
+
+    pub(crate) fn snapshot(&self) -> StateSnapshot {
+        StateSnapshot(Pinned::new(self.0.clone(), |db| db.snapshot()))
+    }
+
+    /// Writes the genesis block: with it the database has its schema and identity.
+    pub(crate) fn initialise(
+        &self,
+        genesis: &[u8],
+        writes: &BlockWrites<'_>,
+    ) -> Result<(), StoreError> {
+        let meta = self.family("meta")?;
+        let mut batch = WriteBatch::default();
+        batch.put_cf(meta, b"schema", SCHEMA.to_le_bytes());
+        batch.put_cf(meta, b"genesis", genesis);
+        self.commit(batch, writes)
+    }
+
+    /// Writes a block: all of it or, if this fails or the machine stops, nothing; on return it is on disk.
+    pub(crate) fn commit_block(&self, writes: &BlockWrites<'_>) -> Result<(), StoreError> {
+        self.commit(WriteBatch::default(), writes)
+    }
+
+    fn commit(&self, mut batch: WriteBatch, writes: &BlockWrites<'_>) -> Result<(), StoreError> {
+        let header = &writes.block.header;
+        let state = self.family("state")?;
+        for (key, value) in writes.state {
+            match value {
+                Some(value) => batch.put_cf(state, key, value),
+                None => batch.delete_cf(state, key),
+            }
+        }
+        let code = self.family("code")?;
+        for (hash, wasm) in writes.code {
+            batch.put_cf(code, hash.0, wasm.as_slice());
+        }
+        let (receipts, transactions) = (self.family("receipts")?, self.family("transactions")?);
+        for receipt in writes.receipts {
+            let hash = receipt.transaction.0;
+            batch.put_cf(receipts, hash, encode(receipt));
+            batch.put_cf(transactions, hash, encode(&(header.height, receipt.index)));
+        }
+        batch.put_cf(
+            self.family("blocks")?,
+            header.height.to_be_bytes(),
+            encode(writes.block),
+        );
+        batch.put_cf(self.family("meta")?, b"head", encode(header));
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        Ok(self.0.write_opt(batch, &options)?)
+    }
+}
+
+impl StateSnapshot {
+    /// Reads a key of the state.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let state =
+            self.0.borrow_owner().cf_handle("state").ok_or_else(|| {
+                StoreError::Damaged("column family \"state\" is missing".to_owned())
+            })?;
+        Ok(self
+            .0
+            .with_dependent(|_, snapshot| snapshot.get_cf(state, key))?)
+    }
+}
+
+/// Decodes what we have written.
+pub(crate) fn decode<T: BorshDeserialize>(bytes: &[u8], what: &str) -> Result<T, StoreError> {
+    borsh::from_slice(bytes).map_err(|error| StoreError::Damaged(format!("{what}: {error}")))
+}

@@ -1,0 +1,361 @@
+//! What clients sign, what blocks contain, what receipts say.
+//!
+//! Everything that is hashed or stored is borsh. Each hash is SHA-256 over a domain separator
+//! (`slackline:<what>:v1`, preceded by its length as one byte) and the borsh encoding, so that no two kinds of thing can
+//! ever have the same hash.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::str::FromStr;
+
+/// Hashes `parts` under `domain`.
+pub(crate) fn digest(domain: &'static str, parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    debug_assert!(domain.len() < 256);
+    hasher.update([domain.len() as u8]);
+    hasher.update(domain.as_bytes());
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+/// Borsh encoding of a value whose encoding cannot fail: writing to memory, no lengths over `u32`.
+pub(crate) fn encode<T: BorshSerialize>(value: &T) -> Vec<u8> {
+    borsh::to_vec(value).expect("borsh to memory fails only for lengths over u32::MAX")
+}
+
+/// Text that is not 32 bytes in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected 64 hexadecimal digits, got {0:?}")]
+pub struct ParseHexError(String);
+
+macro_rules! bytes32 {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, BorshSerialize, BorshDeserialize,
+            Serialize, Deserialize,
+        )]
+        #[serde(into = "String", try_from = "String")]
+        pub struct $name(pub [u8; 32]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex::encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> String {
+                value.to_string()
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = ParseHexError;
+            fn try_from(text: String) -> Result<Self, ParseHexError> {
+                text.parse()
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseHexError;
+            /// Parses 64 hexadecimal digits, with or without `0x`.
+            fn from_str(text: &str) -> Result<Self, ParseHexError> {
+                let digits = text.strip_prefix("0x").unwrap_or(text);
+                let mut bytes = [0; 32];
+                match hex::decode_to_slice(digits, &mut bytes) {
+                    Ok(()) => Ok($name(bytes)),
+                    Err(_) => Err(ParseHexError(text.to_owned())),
+                }
+            }
+        }
+    };
+}
+
+bytes32! {
+    /// A SHA-256 hash.
+    Hash
+}
+
+bytes32! {
+    /// Names an account: of a key, or of a contract.
+    Address
+}
+
+bytes32! {
+    /// An ed25519 public key.
+    PublicKey
+}
+
+impl Address {
+    /// The account that `key` controls.
+    pub fn of_key(key: &PublicKey) -> Address {
+        Address(digest("slackline:address:key:v1", &[&key.0]))
+    }
+
+    /// The contract that `deployer` creates by its transaction with `nonce`.
+    pub fn of_contract(deployer: &Address, nonce: u64) -> Address {
+        Address(digest(
+            "slackline:address:contract:v1",
+            &[&deployer.0, &nonce.to_le_bytes()],
+        ))
+    }
+}
+
+/// What a transaction does.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Action {
+    /// Moves `amount` from the sender to `to`.
+    Transfer {
+        /// Receiver; the account is created if it does not exist.
+        to: Address,
+        /// In the smallest unit of the currency.
+        amount: u128,
+    },
+    /// Creates a contract at [`Address::of_contract`] and runs its `init`, if it has one.
+    Deploy {
+        /// The wasm module.
+        code: Vec<u8>,
+        /// Input of `init`, borsh-encoded arguments by convention.
+        input: Vec<u8>,
+    },
+    /// Calls a method of a contract.
+    Call {
+        /// The contract.
+        contract: Address,
+        /// Name of the exported function.
+        method: String,
+        /// Borsh-encoded arguments by convention.
+        input: Vec<u8>,
+    },
+}
+
+/// What a sender signs.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Transaction {
+    /// The chain that this is for.
+    pub chain_id: u64,
+    /// Key of the sender, who pays.
+    pub sender: PublicKey,
+    /// Number of the sender's transactions before this one.
+    pub nonce: u64,
+    /// The most fuel that this may use; all of it is paid for if execution aborts.
+    pub fuel_limit: u64,
+    /// What the sender pays for a unit of fuel, in the smallest unit of the currency.
+    pub fuel_price: u64,
+    /// What to do.
+    pub action: Action,
+}
+
+impl Transaction {
+    /// Identifies the transaction; also what is signed.
+    pub fn hash(&self) -> Hash {
+        Hash(digest("slackline:transaction:v1", &[&encode(self)]))
+    }
+
+    /// The sender's account.
+    pub fn sender_address(&self) -> Address {
+        Address::of_key(&self.sender)
+    }
+
+    /// Signs with `key`, whose public half must be `self.sender`.
+    pub fn sign(self, key: &SigningKey) -> SignedTransaction {
+        let signature = key.sign(&self.hash().0).to_bytes();
+        SignedTransaction {
+            transaction: self,
+            signature,
+        }
+    }
+}
+
+/// A transaction with its sender's signature: what clients submit.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct SignedTransaction {
+    /// What was signed.
+    pub transaction: Transaction,
+    /// Ed25519 signature of [`Transaction::hash`] by [`Transaction::sender`].
+    pub signature: [u8; 64],
+}
+
+impl SignedTransaction {
+    /// The transaction's hash: the signature does not count, so that it cannot be varied to make
+    /// one transaction look like two.
+    pub fn hash(&self) -> Hash {
+        self.transaction.hash()
+    }
+
+    /// Whether the signature is the sender's, by the strict rules: one answer on every machine.
+    pub fn signature_is_valid(&self) -> bool {
+        let Ok(key) = VerifyingKey::from_bytes(&self.transaction.sender.0) else {
+            return false;
+        };
+        let signature = ed25519_dalek::Signature::from_bytes(&self.signature);
+        key.verify_strict(&self.hash().0, &signature).is_ok()
+    }
+}
+
+/// An account.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct Account {
+    /// In the smallest unit of the currency.
+    pub balance: u128,
+    /// Number of transactions sent.
+    pub nonce: u64,
+    /// Hash of the code, for a contract.
+    pub code: Option<Hash>,
+}
+
+/// How an execution ended.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Outcome {
+    /// It ran to its end. Its effects stand and it pays for what it used.
+    Success {
+        /// What it returned.
+        data: Vec<u8>,
+    },
+    /// The contract gave up, or there was nothing to run. Its effects are dropped and it pays for what it used.
+    Revert {
+        /// The contract's explanation, UTF-8 text by convention.
+        data: Vec<u8>,
+    },
+    /// It was stopped. Its effects are dropped and it pays for its whole limit.
+    Abort(AbortReason),
+}
+
+impl Outcome {
+    /// Whether the effects stand.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Outcome::Success { .. })
+    }
+}
+
+/// Why an execution was stopped. Informative: no consensus value depends on it.
+#[derive(
+    Clone,
+    Debug,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+    thiserror::Error,
+)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "detail")]
+pub enum AbortReason {
+    /// The fuel limit was passed.
+    #[error("out of fuel")]
+    OutOfFuel,
+    /// Calls nested too deep.
+    #[error("call stack exhausted")]
+    StackExhausted,
+    /// A wasm trap, named as wasmtime names it.
+    #[error("wasm trap: {0}")]
+    Trap(String),
+    /// The contract used the host interface against its rules.
+    #[error("host interface: {0}")]
+    HostInterface(String),
+}
+
+/// What became of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Receipt {
+    /// The transaction.
+    pub transaction: Hash,
+    /// Height of its block.
+    pub height: u64,
+    /// Position in its block.
+    pub index: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Fuel paid for: what was used, or the limit after an abort.
+    pub fuel_used: u64,
+    /// `fuel_used` times the transaction's price.
+    pub fee: u128,
+    /// What the contract logged, in order; empty unless the outcome is a success.
+    pub logs: Vec<Vec<u8>>,
+    /// The contract created, for a successful deployment.
+    pub contract: Option<Address>,
+}
+
+impl Receipt {
+    /// The consensus part: everything but the reason of an abort.
+    pub fn hash(&self) -> Hash {
+        let (status, data): (u8, &[u8]) = match &self.outcome {
+            Outcome::Success { data } => (0, data),
+            Outcome::Revert { data } => (1, data),
+            Outcome::Abort(_) => (2, &[]),
+        };
+        let committed = (
+            self.transaction,
+            self.height,
+            self.index,
+            status,
+            data,
+            self.fuel_used,
+            self.fee,
+            &self.logs,
+            self.contract,
+        );
+        Hash(digest("slackline:receipt:v1", &[&encode(&committed)]))
+    }
+}
+
+/// A block without its transactions.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Header {
+    /// The chain.
+    pub chain_id: u64,
+    /// Version of the protocol parameters that the block was executed under.
+    pub protocol_version: u32,
+    /// Number of blocks before this one; the genesis block has height 0.
+    pub height: u64,
+    /// Hash of the block before this one; zero for the genesis block.
+    pub parent: Hash,
+    /// Milliseconds since 1970, as the proposer saw it.
+    pub timestamp_ms: u64,
+    /// Who made the block and gets its fees.
+    pub proposer: Address,
+    /// Hash over the hashes of the transactions, in order.
+    pub transactions: Hash,
+    /// Hash over the hashes of the receipts, in order.
+    pub receipts: Hash,
+    /// Hash over what the block wrote to the state, ordered by key.
+    pub writes: Hash,
+    /// Sum of the receipts' `fuel_used`.
+    pub fuel_used: u64,
+}
+
+impl Header {
+    /// Identifies the block.
+    pub fn hash(&self) -> Hash {
+        Hash(digest("slackline:header:v1", &[&encode(self)]))
+    }
+}
+
+/// A block as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Block {
+    /// What is hashed.
+    pub header: Header,
+    /// In order of execution.
+    pub transactions: Vec<SignedTransaction>,
+}
+
+/// Hash over a list of hashes.
+pub(crate) fn list_hash(domain: &'static str, hashes: &[Hash]) -> Hash {
+    Hash(digest(domain, &[&encode(&hashes)]))
+}

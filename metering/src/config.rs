@@ -1,0 +1,140 @@
+//! Engines that count fuel.
+
+use crate::{CostTable, pad};
+use slackline_metering_pass::PASS_VERSION;
+use std::fmt;
+use std::str::FromStr;
+use wasmtime::{Config, Engine, ModuleVersionStrategy, Strategy};
+
+/// How fuel is counted and how an execution that is out of it is stopped. The count is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// In memory, looked at by compiled code at every function entry and loop header: stock wasmtime.
+    Exact,
+    /// In a pinned register, looked at by trampolines and asynchronous checks.
+    Slacked,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Exact => "exact",
+            Mode::Slacked => "slacked",
+        })
+    }
+}
+
+/// Text that names no mode.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown metering mode {0:?}: expected \"exact\" or \"slacked\"")]
+pub struct ParseModeError(String);
+
+impl FromStr for Mode {
+    type Err = ParseModeError;
+    fn from_str(text: &str) -> Result<Mode, ParseModeError> {
+        match text {
+            "exact" => Ok(Mode::Exact),
+            "slacked" => Ok(Mode::Slacked),
+            other => Err(ParseModeError(other.to_owned())),
+        }
+    }
+}
+
+/// Why an engine could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MeteringError {
+    /// This platform cannot interrupt a thread in wasm; [`Mode::Exact`] works everywhere.
+    #[error("slacked metering is not supported on this platform, use exact metering: {0}")]
+    Unsupported(#[from] crate::CheckerError),
+    /// Wasmtime refused the configuration.
+    #[error("wasmtime: {0:#}")]
+    Engine(wasmtime::Error),
+    /// The landing pad for asynchronous traps could not be built.
+    #[error("landing pad: {0}")]
+    Pad(&'static str),
+}
+
+/// A wasmtime engine that counts fuel.
+#[derive(Clone)]
+pub struct Metering {
+    engine: Engine,
+    mode: Mode,
+}
+
+impl fmt::Debug for Metering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metering")
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Metering {
+    /// Makes an engine from `config`, of which everything that metering depends on is overwritten:
+    ///
+    /// - fuel on, with `costs`; compiled by Cranelift;
+    /// - no backtraces: an asynchronous trap can come at any instruction, the first of a prologue
+    ///   included, from where a walk over frame pointers may misread the innermost frame;
+    /// - a module version that names the mode, the pass and the cost table, so that an artifact is
+    ///   only ever loaded by an engine that counts as its compiler did.
+    ///
+    /// # Errors
+    ///
+    /// See [`MeteringError`].
+    pub fn new(
+        mut config: Config,
+        mode: Mode,
+        costs: &CostTable,
+    ) -> Result<Metering, MeteringError> {
+        configure(&mut config, mode, costs).map_err(MeteringError::Engine)?;
+        let engine = Engine::new(&config).map_err(MeteringError::Engine)?;
+        if mode == Mode::Slacked {
+            crate::platform::install()?;
+            pad::address()?;
+        }
+        Ok(Metering { engine, mode })
+    }
+
+    /// The engine. Modules compiled with it by other means than [`crate::MeteredModule`] count
+    /// fuel but cannot be interrupted.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// How it counts.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+}
+
+pub(crate) fn configure(
+    config: &mut Config,
+    mode: Mode,
+    costs: &CostTable,
+) -> wasmtime::Result<()> {
+    let costs_id: String = costs.fingerprint()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let version = format!(
+        "{}-slackline-{mode}-pass{PASS_VERSION}-costs{costs_id}",
+        env!("CARGO_PKG_VERSION")
+    );
+    config
+        .strategy(Strategy::Cranelift)
+        .consume_fuel(true)
+        .operator_cost(costs.operators().clone())
+        .wasm_backtrace_max_frames(None)
+        .module_version(ModuleVersionStrategy::Custom(version))?;
+    if mode == Mode::Slacked {
+        // SAFETY: the flag reserves a register. Wasmtime does not use it, and the pass, which every
+        // function compiled with the flag goes through, keeps the host's value in the trampolines
+        // as the host's calling convention demands.
+        unsafe {
+            config.cranelift_flag_set("enable_pinned_reg", "true");
+        }
+    }
+    Ok(())
+}

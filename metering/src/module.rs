@@ -1,0 +1,69 @@
+//! Modules whose executions can be interrupted.
+
+use crate::code_table::{self, Registration};
+use crate::{Metering, Mode};
+use std::fmt;
+use std::ops::Deref;
+use wasmtime::Module;
+
+/// Why wasm could not be compiled.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub struct CompileError(wasmtime::Error);
+
+/// A compiled module, known to the checker for as long as it lives.
+///
+/// Keep it while an instance of it executes: without it the checker takes the code for foreign, and an
+/// execution that is out of fuel goes on until it leaves wasm.
+pub struct MeteredModule {
+    // Before the module, so that the code is still mapped while it is registered.
+    _registration: Option<Registration>,
+    module: Module,
+}
+
+impl MeteredModule {
+    /// Compiles `wasm`, in binary or text form.
+    ///
+    /// # Errors
+    ///
+    /// If `wasm` is invalid, exceeds what the engine supports, or its code is refused by the pass.
+    pub fn new(metering: &Metering, wasm: impl AsRef<[u8]>) -> Result<MeteredModule, CompileError> {
+        let module = Module::new(metering.engine(), wasm).map_err(CompileError)?;
+        Ok(MeteredModule::from_module(metering, module))
+    }
+
+    /// Registers a module that was compiled or deserialised with `metering`'s engine.
+    ///
+    /// # Panics
+    ///
+    /// If it belongs to another engine, whose code may not count where the checker looks.
+    pub fn from_module(metering: &Metering, module: Module) -> MeteredModule {
+        assert!(
+            wasmtime::Engine::same(metering.engine(), module.engine()),
+            "the module belongs to another engine"
+        );
+        let registration = match metering.mode() {
+            Mode::Slacked => Some(code_table::register(&module)),
+            Mode::Exact => None,
+        };
+        MeteredModule {
+            _registration: registration,
+            module,
+        }
+    }
+}
+
+impl Deref for MeteredModule {
+    type Target = Module;
+    fn deref(&self) -> &Module {
+        &self.module
+    }
+}
+
+impl fmt::Debug for MeteredModule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MeteredModule")
+            .field("name", &self.module.name())
+            .finish_non_exhaustive()
+    }
+}

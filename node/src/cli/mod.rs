@@ -1,0 +1,138 @@
+//! The command line: one file per group of commands.
+//!
+//! Exit codes: 0 done, and the transaction or view succeeded; 1 the transaction or view was executed and did not
+//! succeed, or the node failed; 2 anything that kept it from being executed: usage, connection, refusal.
+
+mod dev;
+mod key;
+mod names;
+mod output;
+mod query;
+mod remote;
+mod transact;
+mod view;
+
+use clap::{Parser, Subcommand};
+use output::Output;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Slackline: smart contracts under slacked fuel metering.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// The node to talk to.
+    #[arg(long, global = true, value_name = "URL", env = "SLACKLINE_RPC", default_value = "http://127.0.0.1:8545")]
+    rpc: String,
+
+    /// Print the node's answer as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a development chain on this machine.
+    Dev(dev::Dev),
+    /// Make and look at keys.
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Create a contract from a wasm file.
+    Deploy(transact::Deploy),
+    /// Call a method of a contract in a transaction.
+    Call(transact::Call),
+    /// Send currency to an account.
+    Transfer(transact::Transfer),
+    /// Call a method of a contract without a transaction: its effects are dropped.
+    View(view::View),
+    /// List the methods of a contract.
+    Methods(query::Methods),
+    /// Show an account.
+    Account(query::Account),
+    /// Show a transaction and its receipt.
+    Tx(query::Tx),
+    /// Show a block.
+    Block(query::Block),
+    /// Show the node's status.
+    Status(query::Status),
+}
+
+/// Runs the command that the process was started with.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let is_node = matches!(cli.command, Command::Dev(_));
+    start_logging(is_node);
+    let output = Output::new(cli.json);
+    let result = run(cli, is_node, &output);
+    result.unwrap_or_else(|error| {
+        output.error(&error);
+        ExitCode::from(2)
+    })
+}
+
+fn run(cli: Cli, is_node: bool, output: &Output) -> anyhow::Result<ExitCode> {
+    let mut runtime = match is_node {
+        true => tokio::runtime::Builder::new_multi_thread(),
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = runtime.enable_all().build()?;
+    runtime.block_on(async {
+        let connect = || remote::Remote::connect(&cli.rpc);
+        match cli.command {
+            Command::Dev(command) => command.run().await,
+            Command::Key(command) => command.run(output),
+            Command::Deploy(command) => command.run(&connect()?, output).await,
+            Command::Call(command) => command.run(&connect()?, output).await,
+            Command::Transfer(command) => command.run(&connect()?, output).await,
+            Command::View(command) => command.run(&connect()?, output).await,
+            Command::Methods(command) => command.run(&connect()?, output).await,
+            Command::Account(command) => command.run(&connect()?, output).await,
+            Command::Tx(command) => command.run(&connect()?, output).await,
+            Command::Block(command) => command.run(&connect()?, output).await,
+            Command::Status(command) => command.run(&connect()?, output).await,
+        }
+    })
+}
+
+/// Logs go to standard error; `SLACKLINE_LOG` says which, as in `info,slackline_executor=debug`.
+fn start_logging(is_node: bool) {
+    let default = if is_node { "info,jsonrpsee=warn" } else { "warn" };
+    let filter =
+        EnvFilter::try_from_env("SLACKLINE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+/// A number of units, in which people may group digits with `_` or `,`.
+fn number<T: std::str::FromStr<Err = std::num::ParseIntError>>(text: &str) -> Result<T, String> {
+    let digits: String = text.chars().filter(|digit| !matches!(digit, '_' | ',')).collect();
+    digits.parse().map_err(|error| format!("{error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_may_be_grouped() {
+        assert_eq!(number::<u64>("100_000,000"), Ok(100_000_000));
+        assert_eq!(number::<u128>("7"), Ok(7));
+        for text in ["", "_", "-1", "1.5", "18446744073709551616"] {
+            number::<u64>(text).expect_err(text);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What commands print: a table for people or JSON for programs.
+
+use super::remote::RemoteError;
+use anyhow::Context;
+use serde::Serialize;
+use serde_json::json;
+use slackline_node::rpc::types::{HexBytes, OutcomeJson, OutcomeKind};
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+
+/// Where results go.
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Output {
+        Output { json }
+    }
+
+    /// Prints `answer`: as JSON if that was asked for, else as the table that `table` makes.
+    pub(crate) fn show<T: Serialize>(
+        &self,
+        answer: &T,
+        table: impl FnOnce(&T) -> Table,
+    ) -> anyhow::Result<()> {
+        if self.json {
+            print(&(serde_json::to_string_pretty(answer)? + "\n"))
+        } else {
+            print(&table(answer).to_string())
+        }
+    }
+
+    /// Tells what went wrong: on standard error, and as JSON on standard output if that was asked for and the node said
+    /// it.
+    pub(crate) fn error(&self, error: &anyhow::Error) {
+        if self.json
+            && let Some(RemoteError::Refused(object)) = error.downcast_ref()
+        {
+            // If standard output is gone, standard error still says it.
+            let _ = print(&format!("{:#}\n", json!({ "error": object })));
+        }
+        eprintln!("error: {error:#}");
+    }
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("standard output"),
+        _ => Ok(()),
+    }
+}
+
+/// Rows of a label and a value, aligned.
+#[derive(Debug, Default)]
+pub(crate) struct Table(Vec<(String, String)>);
+
+impl Table {
+    pub(crate) fn row(&mut self, label: impl Display, value: impl Display) -> &mut Table {
+        self.0.push((label.to_string(), value.to_string()));
+        self
+    }
+
+    /// How an execution ended. What it returned is shown only if it returned something.
+    pub(crate) fn outcome(&mut self, outcome: &OutcomeJson) -> &mut Table {
+        match (outcome.outcome, &outcome.message, &outcome.abort) {
+            (OutcomeKind::Success, _, _) => self.row("outcome", "success"),
+            (OutcomeKind::Revert, Some(message), _) => {
+                self.row("outcome", format!("reverted: {}", printable(message)))
+            }
+            (OutcomeKind::Revert, None, _) => {
+                self.row("outcome", format!("reverted with 0x{}", outcome.data))
+            }
+            (OutcomeKind::Abort, _, Some(abort)) => {
+                self.row("outcome", format!("aborted: {}", printable(&abort.text)))
+            }
+            (OutcomeKind::Abort, _, None) => self.row("outcome", "aborted"),
+        }
+    }
+
+    pub(crate) fn logs(&mut self, logs: &[HexBytes]) -> &mut Table {
+        for (log, index) in logs.iter().zip(0..) {
+            let label = if index == 0 { "logs" } else { "" };
+            match std::str::from_utf8(&log.0) {
+                Ok(text) if !text.contains(char::is_control) => self.row(label, text),
+                _ => self.row(label, format!("0x{log}")),
+            };
+        }
+        self
+    }
+}
+
+impl Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let width = self.0.iter().map(|(label, _)| label.len()).max().unwrap_or_default();
+        for (label, value) in &self.0 {
+            writeln!(f, "{label:width$}  {value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Text from a contract: must not move the cursor of the terminal that it is shown on.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Digits in groups of three.
+pub(crate) fn grouped(number: impl Into<u128>) -> String {
+    let digits = number.into().to_string();
+    let mut shown = String::new();
+    for (digit, left) in digits.chars().zip((0..digits.len()).rev()) {
+        shown.push(digit);
+        if left > 0 && left % 3 == 0 {
+            shown.push(',');
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, shown) in [(0, "0"), (999, "999"), (1000, "1,000"), (1234567, "1,234,567")] {
+            assert_eq!(grouped(number as u64), shown);
+        }
+    }
+
+    #[test]
+    fn terminals_are_left_alone() {
+        assert_eq!(printable("a\u{1b}[2Jé\n"), "a\\u{1b}[2Jé\\n");
+    }
+
+    #[test]
+    fn tables_are_aligned() {
+        let mut table = Table::default();
+        table.row("a", 1).row("long", "x");
+        assert_eq!(table.to_string(), "a     1\nlong  x\n");
+    }
+}

@@ -1,0 +1,196 @@
+//! Commands that look something up: `account`, `tx`, `block`, `methods`, `status`. They succeed if it is there.
+
+use super::names::Names;
+use super::output::{Output, Table, grouped, printable};
+use super::remote::Remote;
+use super::transact::show_receipt;
+use anyhow::bail;
+use clap::Args;
+use slackline_executor::Hash;
+use slackline_node::rpc::api::ApiClient;
+use slackline_node::rpc::types::{ActionJson, NodeState, TransactionJson, TransactionStatus};
+use std::process::ExitCode;
+
+#[derive(Debug, Args)]
+pub(crate) struct Account {
+    /// An address, a development account or a key file.
+    account: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tx {
+    /// The transaction's hash.
+    hash: Hash,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Block {
+    /// Number of blocks before it [default: the last block].
+    height: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Methods {
+    /// The contract.
+    contract: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status;
+
+impl Account {
+    pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
+        let names = remote.names().await?;
+        let address = names.resolve(&self.account)?;
+        let answer = remote.ask(remote.client().get_account(address.to_string())).await?;
+        output.show(&answer, |answer| {
+            let mut table = Table::default();
+            table
+                .row("address", names.show(&answer.address))
+                .row("balance", grouped(answer.balance.0))
+                .row("nonce", answer.nonce);
+            if answer.next_nonce != answer.nonce {
+                table.row("pending", answer.next_nonce.saturating_sub(answer.nonce));
+            }
+            if let Some(code) = &answer.code {
+                table.row("code", code);
+            }
+            table
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Tx {
+    pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
+        let names = remote.names().await?;
+        let answer = remote.ask(remote.client().get_transaction(self.hash.to_string())).await?;
+        output.show(&answer, |answer| {
+            let mut table = Table::default();
+            let status = match answer.status {
+                TransactionStatus::Unknown => "unknown",
+                TransactionStatus::Pending => "pending",
+                TransactionStatus::Included => "included",
+            };
+            table.row("transaction", answer.hash).row("status", status);
+            if let Some(transaction) = &answer.transaction {
+                show_transaction(&mut table, transaction, &names);
+            }
+            if let Some(receipt) = &answer.receipt {
+                let limit = answer.transaction.as_ref().map(|transaction| transaction.fuel_limit);
+                show_receipt(&mut table, receipt, limit, None, &names);
+            }
+            table
+        })?;
+        if answer.status == TransactionStatus::Unknown {
+            bail!("the node does not know transaction {}", self.hash);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn show_transaction(table: &mut Table, transaction: &TransactionJson, names: &Names) {
+    table.row("sender", names.show(&transaction.sender)).row("nonce", transaction.nonce);
+    match &transaction.action {
+        ActionJson::Transfer { to, amount } => {
+            table.row("transfers", grouped(amount.0)).row("to", names.show(to));
+        }
+        ActionJson::Deploy { code_bytes, input } => {
+            table.row("deploys", format!("{} bytes of code", grouped(*code_bytes)));
+            if !input.0.is_empty() {
+                table.row("input", format!("0x{input}"));
+            }
+        }
+        ActionJson::Call { contract, method, input } => {
+            table.row("calls", format!("{} of {contract}", printable(method)));
+            if !input.0.is_empty() {
+                table.row("input", format!("0x{input}"));
+            }
+        }
+    }
+}
+
+impl Block {
+    pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
+        let answer = remote.ask(remote.client().get_block(self.height)).await?;
+        output.show(&answer, |answer| {
+            let mut table = Table::default();
+            table
+                .row("block", answer.hash)
+                .row("height", answer.header.height)
+                .row("parent", answer.header.parent)
+                .row("timestamp", format!("{} ms since 1970", answer.header.timestamp_ms))
+                .row("proposer", answer.header.proposer)
+                .row("writes", answer.header.writes)
+                .row("fuel used", grouped(answer.header.fuel_used))
+                .row("transactions", answer.transactions.len());
+            for (hash, index) in answer.transactions.iter().zip(0..) {
+                table.row(format!("  {index}"), hash);
+            }
+            table
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Methods {
+    pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
+        let contract = remote.names().await?.resolve(&self.contract)?;
+        let answer = remote.ask(remote.client().get_methods(contract.to_string())).await?;
+        output.show(&answer, |answer| {
+            let mut table = Table::default();
+            table.row("contract", answer.contract);
+            for (method, index) in answer.methods.iter().zip(0..) {
+                table.row(if index == 0 { "methods" } else { "" }, printable(method));
+            }
+            table
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Status {
+    pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
+        let answer = remote.status().await?;
+        output.show(&answer, |answer| {
+            let state = match (answer.state, &answer.failure) {
+                (NodeState::Running, _) => "running".to_owned(),
+                (NodeState::Stopping, _) => "stopping".to_owned(),
+                (NodeState::Failed, None) => "failed".to_owned(),
+                (NodeState::Failed, Some(reason)) => format!("failed: {}", printable(reason)),
+            };
+            let metering = &answer.metering;
+            let mut table = Table::default();
+            table
+                .row("version", &answer.version)
+                .row("state", state)
+                .row("chain", answer.chain_id)
+                .row("protocol", answer.protocol_version)
+                .row("height", answer.height)
+                .row("head", answer.head)
+                .row("metering", answer.mode)
+                .row("mempool", {
+                    let mempool = &answer.mempool;
+                    format!(
+                        "{} transactions, {} bytes",
+                        grouped(mempool.transactions),
+                        grouped(mempool.bytes)
+                    )
+                })
+                .row("uptime", format!("{} s", grouped(answer.uptime_ms / 1000)))
+                .row(
+                    "fuel checks",
+                    format!(
+                        "{} executions, {} checks sent, {} landed, {} stopped one, at most {} fuel over the limit",
+                        grouped(metering.executions),
+                        grouped(metering.checks_sent),
+                        grouped(metering.checks_landed),
+                        grouped(metering.stopped),
+                        grouped(metering.max_overshoot_fuel)
+                    ),
+                );
+            table
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

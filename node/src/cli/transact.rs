@@ -1,0 +1,225 @@
+//! Commands that send transactions: `deploy`, `call`, `transfer`.
+
+use super::names::Names;
+use super::number;
+use super::output::{Output, Table, grouped, printable};
+use super::remote::Remote;
+use anyhow::{Context, bail};
+use clap::Args;
+use slackline_executor::{Action, Transaction};
+use slackline_node::args::{self, ReturnType};
+use slackline_node::rpc::api::{ApiClient, MAX_TIMEOUT_MS};
+use slackline_node::rpc::types::{OutcomeJson, OutcomeKind, ReceiptJson, StatusJson, WaitUntil};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Fuel limit of a transaction unless told otherwise; a deployment gets what its code costs on top.
+const DEFAULT_FUEL: u64 = 100_000_000;
+
+/// Who pays for a transaction, and how much.
+#[derive(Debug, Args)]
+struct Terms {
+    /// Who signs and pays: a key file, or a development account [default: alice on a development chain].
+    #[arg(long, value_name = "NAME|KEYFILE")]
+    from: Option<String>,
+    /// The most fuel that the transaction may use [default: 100,000,000, and for a deployment what its code costs].
+    #[arg(long, value_name = "FUEL", value_parser = number::<u64>)]
+    fuel_limit: Option<u64>,
+    /// What to pay for a unit of fuel.
+    #[arg(long, value_name = "PRICE", default_value = "1", value_parser = number::<u64>)]
+    fuel_price: u64,
+    /// Number of the sender's transactions before this one [default: as the node counts, with those pending].
+    #[arg(long)]
+    nonce: Option<u64>,
+    /// How many seconds to wait for the receipt.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30,
+          value_parser = clap::value_parser!(u64).range(0..=MAX_TIMEOUT_MS / 1000))]
+    timeout: u64,
+}
+
+/// An argument of a method.
+#[derive(Debug, Args)]
+pub(super) struct MethodArgs {
+    /// An argument, in order: address:bob, u64:1000, i64:-1, bool:true, str:text, bytes:00ff, none, some:u8:1, …
+    #[arg(long = "arg", value_name = "TYPE:VALUE", allow_hyphen_values = true)]
+    pub(super) args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// The wasm file.
+    file: PathBuf,
+    #[command(flatten)]
+    args: MethodArgs,
+    #[command(flatten)]
+    terms: Terms,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Call {
+    /// The contract.
+    contract: String,
+    /// The method.
+    method: String,
+    #[command(flatten)]
+    args: MethodArgs,
+    /// The type of what the method returns, to show it: a type as in --arg, unit, or option:TYPE.
+    #[arg(long, value_name = "TYPE")]
+    returns: Option<ReturnType>,
+    #[command(flatten)]
+    terms: Terms,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Transfer {
+    /// Who gets it: an address, a development account or a key file.
+    to: String,
+    /// How much, in the smallest unit of the currency.
+    #[arg(value_parser = number::<u128>)]
+    amount: u128,
+    #[command(flatten)]
+    terms: Terms,
+}
+
+impl Deploy {
+    pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
+        let code = std::fs::read(&self.file).with_context(|| self.file.display().to_string())?;
+        let status = remote.status().await?;
+        let names = Names::on_chain(status.chain_id);
+        let input = args::encode(&self.args.args, &names)?;
+        let bytes = code.len() as u64 + input.len() as u64;
+        let per_byte =
+            status.params.deploy_per_byte_fuel.saturating_add(status.params.transaction_per_byte_fuel);
+        let fuel = DEFAULT_FUEL
+            .saturating_add(bytes.saturating_mul(per_byte))
+            .min(status.params.transaction_fuel);
+        let action = Action::Deploy { code, input };
+        self.terms.send(action, fuel, None, &status, remote, output).await
+    }
+}
+
+impl Call {
+    pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
+        let status = remote.status().await?;
+        let names = Names::on_chain(status.chain_id);
+        let contract = names.resolve(&self.contract)?;
+        let input = args::encode(&self.args.args, &names)?;
+        let action = Action::Call { contract, method: self.method, input };
+        self.terms.send(action, DEFAULT_FUEL, self.returns, &status, remote, output).await
+    }
+}
+
+impl Transfer {
+    pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
+        let status = remote.status().await?;
+        let to = Names::on_chain(status.chain_id).resolve(&self.to)?;
+        let action = Action::Transfer { to, amount: self.amount };
+        self.terms.send(action, DEFAULT_FUEL, None, &status, remote, output).await
+    }
+}
+
+impl Terms {
+    async fn send(
+        self,
+        action: Action,
+        default_fuel: u64,
+        returns: Option<ReturnType>,
+        status: &StatusJson,
+        remote: &Remote,
+        output: &Output,
+    ) -> anyhow::Result<ExitCode> {
+        let names = Names::on_chain(status.chain_id);
+        let key = names.sender(self.from.as_deref())?;
+        let nonce = match self.nonce {
+            Some(nonce) => nonce,
+            None => {
+                let account = remote.client().get_account(key.address().to_string());
+                remote.ask(account).await?.next_nonce
+            }
+        };
+        let fuel_limit = self.fuel_limit.unwrap_or(default_fuel);
+        let transaction = Transaction {
+            chain_id: status.chain_id,
+            sender: key.public(),
+            nonce,
+            fuel_limit,
+            fuel_price: self.fuel_price,
+            action,
+        };
+        let bytes = borsh::to_vec(&transaction.sign(key.signing()))?;
+        let submit = remote.client().submit_transaction(
+            hex::encode(bytes),
+            Some(WaitUntil::Included),
+            Some(self.timeout * 1000),
+        );
+        let answer = remote.ask(submit).await?;
+        output.show(&answer, |answer| {
+            let mut table = Table::default();
+            table.row("transaction", answer.hash);
+            if let Some(receipt) = &answer.receipt {
+                show_receipt(&mut table, receipt, Some(fuel_limit), returns.as_ref(), &names);
+            }
+            table
+        })?;
+        match answer.receipt {
+            Some(receipt) => Ok(exit_code(&receipt.outcome)),
+            None => bail!(
+                "not in a block after {} seconds; `slackline tx {}` will tell what became of it",
+                self.timeout,
+                answer.hash
+            ),
+        }
+    }
+}
+
+/// 0 if the effects stand, else 1.
+pub(super) fn exit_code(outcome: &OutcomeJson) -> ExitCode {
+    match outcome.outcome {
+        OutcomeKind::Success => ExitCode::SUCCESS,
+        OutcomeKind::Revert | OutcomeKind::Abort => ExitCode::FAILURE,
+    }
+}
+
+/// Adds what became of a transaction.
+pub(super) fn show_receipt(
+    table: &mut Table,
+    receipt: &ReceiptJson,
+    fuel_limit: Option<u64>,
+    returns: Option<&ReturnType>,
+    names: &Names,
+) {
+    table.row("block", format!("{}, index {}", receipt.height, receipt.index));
+    table.outcome(&receipt.outcome);
+    show_returned(table, &receipt.outcome, returns, names);
+    if let Some(contract) = &receipt.contract {
+        table.row("contract", contract);
+    }
+    table.row("fuel used", fuel(receipt.fuel_used, fuel_limit)).row("fee", grouped(receipt.fee.0));
+    table.logs(&receipt.logs);
+}
+
+/// Adds what a method returned, decoded if its type is known, if it returned anything.
+pub(super) fn show_returned(
+    table: &mut Table,
+    outcome: &OutcomeJson,
+    returns: Option<&ReturnType>,
+    names: &Names,
+) {
+    if outcome.outcome != OutcomeKind::Success {
+        return;
+    }
+    match returns.map(|returns| returns.decode(&outcome.data.0, names)) {
+        Some(Ok(value)) => table.row("returned", printable(&value)),
+        Some(Err(error)) => table.row("returned", format!("0x{} ({error})", outcome.data)),
+        None if outcome.data.0.is_empty() => return,
+        None => table.row("returned", format!("0x{}", outcome.data)),
+    };
+}
+
+/// Fuel used, and of how much if that is known.
+pub(super) fn fuel(used: u64, limit: Option<u64>) -> String {
+    match limit {
+        Some(limit) => format!("{} of {}", grouped(used), grouped(limit)),
+        None => grouped(used),
+    }
+}

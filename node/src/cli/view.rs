@@ -1,0 +1,54 @@
+//! `slackline view`.
+
+use super::number;
+use super::output::{Output, Table};
+use super::remote::Remote;
+use super::transact::{MethodArgs, exit_code, fuel, show_returned};
+use clap::Args;
+use slackline_node::args::{self, ReturnType};
+use slackline_node::rpc::api::ApiClient;
+use std::process::ExitCode;
+
+#[derive(Debug, Args)]
+pub(crate) struct View {
+    /// The contract.
+    contract: String,
+    /// The method.
+    method: String,
+    #[command(flatten)]
+    args: MethodArgs,
+    /// The type of what the method returns, to show it: a type as in --arg, unit, or option:TYPE.
+    #[arg(long, value_name = "TYPE")]
+    returns: Option<ReturnType>,
+    /// Whom the contract sees as its caller [default: an address of zeros].
+    #[arg(long, value_name = "ADDRESS")]
+    caller: Option<String>,
+    /// The most fuel that it may use.
+    #[arg(long, value_name = "FUEL", default_value = "100000000", value_parser = number::<u64>)]
+    fuel_limit: u64,
+}
+
+impl View {
+    pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
+        let names = remote.names().await?;
+        let contract = names.resolve(&self.contract)?;
+        let caller = self.caller.map(|caller| names.resolve(&caller)).transpose()?;
+        let input = args::encode(&self.args.args, &names)?;
+        let call = remote.client().call_view(
+            contract.to_string(),
+            self.method,
+            Some(hex::encode(input)),
+            caller.map(|caller| caller.to_string()),
+            Some(self.fuel_limit),
+        );
+        let answer = remote.ask(call).await?;
+        output.show(&answer, |answer| {
+            let mut table = Table::default();
+            table.row("after block", answer.height).outcome(&answer.outcome);
+            show_returned(&mut table, &answer.outcome, self.returns.as_ref(), &names);
+            table.row("fuel used", fuel(answer.fuel_used, Some(self.fuel_limit))).logs(&answer.logs);
+            table
+        })?;
+        Ok(exit_code(&answer.outcome))
+    }
+}

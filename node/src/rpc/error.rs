@@ -1,0 +1,439 @@
+//! Every way in which a method fails.
+//!
+//! An error has a code, a sentence for people, and data for programs: an object with the error's `kind` and what
+//! belongs to it. Codes and kinds are stable, and there is one code per kind. Amounts are decimal strings.
+//!
+//! | code | kind | further data | meaning |
+//! |---|---|---|---|
+//! | -32602 | `invalid_params` | `parameter`, `reason` | A parameter is not what the method takes |
+//! | 1001 | `transaction_too_large` | `bytes`, `limit` | The encoded transaction is too long |
+//! | 1002 | `malformed_transaction` | `reason` | Not the borsh encoding of a signed transaction, or bytes follow it |
+//! | 1003 | `wrong_chain` | `expected`, `got` | Signed for another chain |
+//! | 1004 | `bad_signature` | | The signature is not the sender's |
+//! | 1005 | `nonce_too_low` | `expected`, `got` | The sender has used the nonce for another transaction |
+//! | 1006 | `nonce_too_high` | `expected`, `got` | A transaction of the sender is missing before this one |
+//! | 1007 | `insufficient_balance` | `needed`, `available` | Fuel limit times price and amount exceed what the sender has, less what is pending |
+//! | 1008 | `fuel_limit_too_low` | `minimum`, `got` | Not enough to start |
+//! | 1009 | `fuel_limit_too_high` | `maximum`, `got` | More than a transaction or a view may use |
+//! | 1010 | `no_contract` | `contract` | There is no contract at the address |
+//! | 1011 | `unknown_method` | `contract`, `method`, `available` | The contract has no such method |
+//! | 1012 | `invalid_code` | `reason` | The code is no acceptable wasm module |
+//! | 1099 | `refused` | `reason` | Refused for a reason that has no kind yet |
+//! | 1101 | `input_too_large` | `bytes`, `limit` | The input of a view is too long |
+//! | 1201 | `no_block` | `height`, `head` | The chain has not come so far |
+//! | 1301 | `try_again_later` | `reason` | The node is busy; the same request may succeed later |
+//! | 1302 | `node_stopping` | `hash` if known | The node is shutting down; the transaction may have to be sent again |
+//! | 1303 | `node_failed` | `reason`, `hash` if known | A block could not be stored; nothing is accepted until a restart |
+//! | 1304 | `storage` | `reason` | The database could not be read |
+//! | 1305 | `internal` | `reason` | The node ran out of memory, or has a bug |
+//!
+//! Requests that do not reach a method get the library's own errors, whose data is a sentence or nothing: -32700 (not
+//! JSON), -32600 (not a request), -32601 (no such method), -32602 (parameters missing or of another JSON type), -32007
+//! (request too large), -32008 (response too large), -32009 (too many connections), -32010 (batch too large).
+
+use super::types::Amount;
+use crate::producer::SubmitError;
+use crate::views::WorkError;
+use jsonrpsee::types::ErrorObjectOwned;
+use serde::{Deserialize, Serialize};
+use slackline_executor::{Address, AdmitError, ExecutionError, Hash, StoreError, ViewError};
+
+/// An error of a method. Its JSON form is the error object's `data`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the fields are those of the table above")]
+pub enum RpcError {
+    /// Returned when a parameter has the right JSON type but is not what the method takes.
+    #[error("parameter {parameter}: {reason}")]
+    InvalidParams { parameter: String, reason: String },
+    /// Returned by `submit_transaction` for more bytes than a transaction may have.
+    #[error("the transaction has {bytes} bytes; at most {limit} are allowed")]
+    TransactionTooLarge { bytes: u64, limit: u64 },
+    /// Returned by `submit_transaction` for bytes that are no transaction, or more than one.
+    #[error("not a signed transaction: {reason}")]
+    MalformedTransaction { reason: String },
+    /// Returned by `submit_transaction` for a transaction for another chain.
+    #[error("the transaction is for chain {got}; this is chain {expected}")]
+    WrongChain { expected: u64, got: u64 },
+    /// Returned by `submit_transaction` for a signature that is not the sender's.
+    #[error("the signature is not the sender's")]
+    BadSignature,
+    /// Returned by `submit_transaction` for a nonce that is used.
+    #[error("nonce {got} is used; the sender's next is {expected}")]
+    NonceTooLow { expected: u64, got: u64 },
+    /// Returned by `submit_transaction` for a nonce that leaves a gap.
+    #[error("nonce {got} leaves a gap; the sender's next is {expected}")]
+    NonceTooHigh { expected: u64, got: u64 },
+    /// Returned by `submit_transaction` if fuel limit times price and amount exceed the sender's balance less what its
+    /// pending transactions may cost.
+    #[error("the transaction may cost {needed}; the sender has {available} left to spend")]
+    InsufficientBalance { needed: Amount, available: Amount },
+    /// Returned by `submit_transaction` for a limit that the transaction exceeds before it starts.
+    #[error("a fuel limit of {got} is too low; this transaction needs at least {minimum}")]
+    FuelLimitTooLow { minimum: u64, got: u64 },
+    /// Returned by `submit_transaction` and `call_view` for a limit above the protocol's.
+    #[error("a fuel limit of {got} is too high; at most {maximum} are allowed")]
+    FuelLimitTooHigh { maximum: u64, got: u64 },
+    /// Returned by `submit_transaction`, `call_view` and `get_methods` for an address that is not a contract's.
+    #[error("there is no contract at {contract}")]
+    NoContract { contract: Address },
+    /// Returned by `submit_transaction` and `call_view` for a method that the contract does not have.
+    #[error("the contract has no method {method:?}; it has {}", list(available))]
+    UnknownMethod { contract: Address, method: String, available: Vec<String> },
+    /// Returned by `submit_transaction` for a deployment of something that cannot be a contract.
+    #[error("the code is refused: {reason}")]
+    InvalidCode { reason: String },
+    /// Returned by `submit_transaction` and `call_view` when the chain refuses for a reason that this list does not have.
+    #[error("refused: {reason}")]
+    Refused { reason: String },
+    /// Returned by `call_view` for too much input.
+    #[error("the input has {bytes} bytes; at most {limit} are allowed")]
+    InputTooLarge { bytes: u64, limit: u64 },
+    /// Returned by `get_block` for a height above the head's.
+    #[error("there is no block {height}; the chain is at {head}")]
+    NoBlock { height: u64, head: u64 },
+    /// Returned by `submit_transaction` and `call_view` when as much waits as may wait.
+    #[error("{reason}; try again later")]
+    TryAgainLater { reason: String },
+    /// Returned by `submit_transaction` and `call_view` once the node is shutting down, also to those who wait for a
+    /// transaction that has not been executed.
+    #[error("the node is stopping")]
+    NodeStopping {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash: Option<Hash>,
+    },
+    /// Returned by `submit_transaction` after a block could not be made or stored. Whether a transaction that was in
+    /// that block is on disk is known after a restart.
+    #[error("the node has failed: {reason}")]
+    NodeFailed {
+        reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash: Option<Hash>,
+    },
+    /// Returned by every method that reads, if the database could not be read.
+    #[error("{reason}")]
+    Storage { reason: String },
+    /// Returned when the node could not do its part: out of memory, or a bug.
+    #[error("internal error: {reason}")]
+    Internal { reason: String },
+}
+
+fn list(methods: &[String]) -> String {
+    if methods.is_empty() { "none".to_owned() } else { methods.join(", ") }
+}
+
+impl RpcError {
+    /// The code of the error's kind.
+    pub fn code(&self) -> i32 {
+        match self {
+            RpcError::InvalidParams { .. } => -32602,
+            RpcError::TransactionTooLarge { .. } => 1001,
+            RpcError::MalformedTransaction { .. } => 1002,
+            RpcError::WrongChain { .. } => 1003,
+            RpcError::BadSignature => 1004,
+            RpcError::NonceTooLow { .. } => 1005,
+            RpcError::NonceTooHigh { .. } => 1006,
+            RpcError::InsufficientBalance { .. } => 1007,
+            RpcError::FuelLimitTooLow { .. } => 1008,
+            RpcError::FuelLimitTooHigh { .. } => 1009,
+            RpcError::NoContract { .. } => 1010,
+            RpcError::UnknownMethod { .. } => 1011,
+            RpcError::InvalidCode { .. } => 1012,
+            RpcError::Refused { .. } => 1099,
+            RpcError::InputTooLarge { .. } => 1101,
+            RpcError::NoBlock { .. } => 1201,
+            RpcError::TryAgainLater { .. } => 1301,
+            RpcError::NodeStopping { .. } => 1302,
+            RpcError::NodeFailed { .. } => 1303,
+            RpcError::Storage { .. } => 1304,
+            RpcError::Internal { .. } => 1305,
+        }
+    }
+
+    /// The error that a server sent, if it is one of these.
+    pub fn from_object(object: &ErrorObjectOwned) -> Option<RpcError> {
+        let error: RpcError = serde_json::from_str(object.data()?.get()).ok()?;
+        (error.code() == object.code()).then_some(error)
+    }
+}
+
+impl From<RpcError> for ErrorObjectOwned {
+    fn from(error: RpcError) -> ErrorObjectOwned {
+        ErrorObjectOwned::owned(error.code(), error.to_string(), Some(error))
+    }
+}
+
+impl From<&AdmitError> for RpcError {
+    fn from(error: &AdmitError) -> RpcError {
+        match error {
+            AdmitError::TooLarge { bytes, limit } => {
+                RpcError::TransactionTooLarge { bytes: *bytes as u64, limit: *limit as u64 }
+            }
+            AdmitError::Malformed(reason) => RpcError::MalformedTransaction { reason: reason.clone() },
+            AdmitError::WrongChain { expected, got } => {
+                RpcError::WrongChain { expected: *expected, got: *got }
+            }
+            AdmitError::BadSignature => RpcError::BadSignature,
+            AdmitError::NonceTooLow { expected, got } => {
+                RpcError::NonceTooLow { expected: *expected, got: *got }
+            }
+            AdmitError::NonceTooHigh { expected, got } => {
+                RpcError::NonceTooHigh { expected: *expected, got: *got }
+            }
+            AdmitError::InsufficientBalance { needed, available } => {
+                RpcError::InsufficientBalance { needed: Amount(*needed), available: Amount(*available) }
+            }
+            AdmitError::FuelLimitTooLow { minimum, got } => {
+                RpcError::FuelLimitTooLow { minimum: *minimum, got: *got }
+            }
+            AdmitError::FuelLimitTooHigh { maximum, got } => {
+                RpcError::FuelLimitTooHigh { maximum: *maximum, got: *got }
+            }
+            AdmitError::NoContract(contract) => RpcError::NoContract { contract: *contract },
+            AdmitError::UnknownMethod { contract, method, available } => RpcError::UnknownMethod {
+                contract: *contract,
+                method: method.clone(),
+                available: available.clone(),
+            },
+            AdmitError::InvalidCode(error) => RpcError::InvalidCode { reason: error.to_string() },
+            AdmitError::Store(error) => RpcError::from(error),
+            // The executor may come to know more reasons than this list.
+            other => RpcError::Refused { reason: other.to_string() },
+        }
+    }
+}
+
+impl From<&ViewError> for RpcError {
+    fn from(error: &ViewError) -> RpcError {
+        match error {
+            ViewError::NoContract(contract) => RpcError::NoContract { contract: *contract },
+            ViewError::UnknownMethod { contract, method, available } => RpcError::UnknownMethod {
+                contract: *contract,
+                method: method.clone(),
+                available: available.clone(),
+            },
+            ViewError::FuelLimitTooHigh { maximum, got } => {
+                RpcError::FuelLimitTooHigh { maximum: *maximum, got: *got }
+            }
+            ViewError::InputTooLarge { bytes, limit } => {
+                RpcError::InputTooLarge { bytes: *bytes as u64, limit: *limit as u64 }
+            }
+            ViewError::Execution(ExecutionError::Store(error)) => RpcError::from(error),
+            ViewError::Execution(error) => RpcError::Internal { reason: error.to_string() },
+            // As for transactions.
+            other => RpcError::Refused { reason: other.to_string() },
+        }
+    }
+}
+
+impl From<&StoreError> for RpcError {
+    fn from(error: &StoreError) -> RpcError {
+        RpcError::Storage { reason: error.to_string() }
+    }
+}
+
+impl From<StoreError> for RpcError {
+    fn from(error: StoreError) -> RpcError {
+        RpcError::from(&error)
+    }
+}
+
+impl From<SubmitError> for RpcError {
+    fn from(error: SubmitError) -> RpcError {
+        match error {
+            SubmitError::Refused(error) => RpcError::from(&error),
+            SubmitError::TryAgainLater(reason) => RpcError::TryAgainLater { reason },
+            SubmitError::Stopping => RpcError::NodeStopping { hash: None },
+            SubmitError::Failed(reason) => RpcError::NodeFailed { reason, hash: None },
+            SubmitError::Store(error) => RpcError::from(&error),
+        }
+    }
+}
+
+impl From<WorkError> for RpcError {
+    fn from(error: WorkError) -> RpcError {
+        match error {
+            WorkError::Full => RpcError::TryAgainLater { reason: error.to_string() },
+            WorkError::Stopped => RpcError::NodeStopping { hash: None },
+            WorkError::Panicked => RpcError::Internal { reason: error.to_string() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    /// One of each. [`position`] does not compile when one is missing there, and the test compares the two.
+    fn all() -> Vec<RpcError> {
+        let text = || "text".to_owned();
+        let contract = Address([1; 32]);
+        vec![
+            RpcError::InvalidParams { parameter: text(), reason: text() },
+            RpcError::TransactionTooLarge { bytes: 1, limit: 2 },
+            RpcError::MalformedTransaction { reason: text() },
+            RpcError::WrongChain { expected: 1, got: 2 },
+            RpcError::BadSignature,
+            RpcError::NonceTooLow { expected: 1, got: 2 },
+            RpcError::NonceTooHigh { expected: 1, got: 2 },
+            RpcError::InsufficientBalance { needed: Amount(u128::MAX), available: Amount(2) },
+            RpcError::FuelLimitTooLow { minimum: 1, got: u64::MAX },
+            RpcError::FuelLimitTooHigh { maximum: 1, got: 2 },
+            RpcError::NoContract { contract },
+            RpcError::UnknownMethod { contract, method: text(), available: vec![text()] },
+            RpcError::InvalidCode { reason: text() },
+            RpcError::Refused { reason: text() },
+            RpcError::InputTooLarge { bytes: 1, limit: 2 },
+            RpcError::NoBlock { height: 1, head: 2 },
+            RpcError::TryAgainLater { reason: text() },
+            RpcError::NodeStopping { hash: None },
+            RpcError::NodeFailed { reason: text(), hash: Some(Hash([3; 32])) },
+            RpcError::Storage { reason: text() },
+            RpcError::Internal { reason: text() },
+        ]
+    }
+
+    fn position(error: &RpcError) -> usize {
+        match error {
+            RpcError::InvalidParams { .. } => 0,
+            RpcError::TransactionTooLarge { .. } => 1,
+            RpcError::MalformedTransaction { .. } => 2,
+            RpcError::WrongChain { .. } => 3,
+            RpcError::BadSignature => 4,
+            RpcError::NonceTooLow { .. } => 5,
+            RpcError::NonceTooHigh { .. } => 6,
+            RpcError::InsufficientBalance { .. } => 7,
+            RpcError::FuelLimitTooLow { .. } => 8,
+            RpcError::FuelLimitTooHigh { .. } => 9,
+            RpcError::NoContract { .. } => 10,
+            RpcError::UnknownMethod { .. } => 11,
+            RpcError::InvalidCode { .. } => 12,
+            RpcError::Refused { .. } => 13,
+            RpcError::InputTooLarge { .. } => 14,
+            RpcError::NoBlock { .. } => 15,
+            RpcError::TryAgainLater { .. } => 16,
+            RpcError::NodeStopping { .. } => 17,
+            RpcError::NodeFailed { .. } => 18,
+            RpcError::Storage { .. } => 19,
+            RpcError::Internal { .. } => 20,
+        }
+    }
+
+    #[test]
+    fn each_kind_has_its_own_code_and_its_row_in_the_table() {
+        let all = all();
+        assert_eq!(all.iter().map(position).collect::<Vec<_>>(), (0..all.len()).collect::<Vec<_>>());
+        let codes: HashSet<i32> = all.iter().map(RpcError::code).collect();
+        assert_eq!(codes.len(), all.len());
+        let rows: Vec<&str> =
+            include_str!("error.rs").lines().filter(|line| line.starts_with("//! | ")).skip(1).collect();
+        assert_eq!(rows.len(), all.len());
+        for (error, row) in all.iter().zip(rows) {
+            let data = serde_json::to_value(error).expect("JSON");
+            let kind = data["kind"].as_str().expect("kind");
+            assert!(row.starts_with(&format!("//! | {} | `{kind}` |", error.code())), "{row}");
+            for field in data.as_object().expect("object").keys().filter(|key| *key != "kind") {
+                assert!(row.contains(&format!("`{field}`")), "{field}: {row}");
+            }
+        }
+    }
+
+    #[test]
+    fn clients_read_back_what_servers_send() {
+        for error in all() {
+            let object = ErrorObjectOwned::from(error.clone());
+            let wire = serde_json::to_string(&object).expect("JSON");
+            let read: ErrorObjectOwned = serde_json::from_str(&wire).expect("JSON");
+            assert_eq!(read.code(), error.code());
+            assert_eq!(read.message(), error.to_string());
+            assert_eq!(RpcError::from_object(&read), Some(error));
+        }
+        let foreign = ErrorObjectOwned::owned(1001, "x", Some(RpcError::BadSignature));
+        assert_eq!(RpcError::from_object(&foreign), None);
+        assert_eq!(RpcError::from_object(&ErrorObjectOwned::owned(1001, "x", None::<()>)), None);
+    }
+
+    #[test]
+    fn amounts_are_strings_in_the_data() {
+        let error = RpcError::InsufficientBalance { needed: Amount(u128::MAX), available: Amount(0) };
+        let data = serde_json::to_value(&error).expect("JSON");
+        assert_eq!(data["needed"], u128::MAX.to_string());
+        assert_eq!(data["available"], "0");
+    }
+
+    #[test]
+    fn each_refusal_keeps_its_kind_and_its_data() {
+        let contract = Address([1; 32]);
+        let method = || "m".to_owned();
+        let rows: Vec<(AdmitError, i32, serde_json::Value)> = vec![
+            (
+                AdmitError::TooLarge { bytes: 1, limit: 2 },
+                1001,
+                serde_json::json!({"kind": "transaction_too_large", "bytes": 1, "limit": 2}),
+            ),
+            (
+                AdmitError::Malformed("why".to_owned()),
+                1002,
+                serde_json::json!({"kind": "malformed_transaction", "reason": "why"}),
+            ),
+            (
+                AdmitError::WrongChain { expected: 1, got: 2 },
+                1003,
+                serde_json::json!({"kind": "wrong_chain", "expected": 1, "got": 2}),
+            ),
+            (AdmitError::BadSignature, 1004, serde_json::json!({"kind": "bad_signature"})),
+            (
+                AdmitError::NonceTooLow { expected: 1, got: 2 },
+                1005,
+                serde_json::json!({"kind": "nonce_too_low", "expected": 1, "got": 2}),
+            ),
+            (
+                AdmitError::NonceTooHigh { expected: 1, got: 2 },
+                1006,
+                serde_json::json!({"kind": "nonce_too_high", "expected": 1, "got": 2}),
+            ),
+            (
+                AdmitError::InsufficientBalance { needed: 1, available: 2 },
+                1007,
+                serde_json::json!({"kind": "insufficient_balance", "needed": "1", "available": "2"}),
+            ),
+            (
+                AdmitError::FuelLimitTooLow { minimum: 1, got: 2 },
+                1008,
+                serde_json::json!({"kind": "fuel_limit_too_low", "minimum": 1, "got": 2}),
+            ),
+            (
+                AdmitError::FuelLimitTooHigh { maximum: 1, got: 2 },
+                1009,
+                serde_json::json!({"kind": "fuel_limit_too_high", "maximum": 1, "got": 2}),
+            ),
+            (
+                AdmitError::NoContract(contract),
+                1010,
+                serde_json::json!({"kind": "no_contract", "contract": contract}),
+            ),
+            (
+                AdmitError::UnknownMethod { contract, method: method(), available: vec![method()] },
+                1011,
+                serde_json::json!(
+                    {"kind": "unknown_method", "contract": contract, "method": "m", "available": ["m"]}
+                ),
+            ),
+        ];
+        for (error, code, data) in rows {
+            let rpc = RpcError::from(&error);
+            assert_eq!(rpc.code(), code, "{error}");
+            assert_eq!(serde_json::to_value(&rpc).expect("JSON"), data);
+        }
+        let views = [
+            (ViewError::NoContract(contract), 1010),
+            (ViewError::UnknownMethod { contract, method: method(), available: vec![] }, 1011),
+            (ViewError::FuelLimitTooHigh { maximum: 1, got: 2 }, 1009),
+            (ViewError::InputTooLarge { bytes: 1, limit: 2 }, 1101),
+        ];
+        for (error, code) in views {
+            assert_eq!(RpcError::from(&error).code(), code, "{error}");
+        }
+    }
+}

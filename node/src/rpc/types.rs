@@ -1,0 +1,581 @@
+//! What methods take and return, as JSON.
+//!
+//! Hashes and addresses are 64 hexadecimal digits, byte strings are hexadecimal digits (an optional `0x` is accepted),
+//! amounts of currency are decimal strings because they do not fit into the numbers of most JSON readers. Fuel,
+//! heights, nonces and sizes are numbers. Times are in milliseconds.
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use slackline_executor::{
+    AbortReason, Account, Action, Address, Block, Hash, Header, MeteringStats, Mode, Outcome, PublicKey, Receipt,
+    SignedTransaction, ViewResult,
+};
+use std::fmt;
+
+/// An amount in the smallest unit of the currency; a decimal string in JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Amount(pub u128);
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Amount).map_err(|_| D::Error::custom(format!("{text:?} is not an amount")))
+    }
+}
+
+/// A byte string; hexadecimal digits in JSON.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct HexBytes(pub Vec<u8>);
+
+impl fmt::Display for HexBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(&self.0))
+    }
+}
+
+impl fmt::Debug for HexBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for HexBytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for HexBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HexBytes, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_hex(&text).map(HexBytes).map_err(D::Error::custom)
+    }
+}
+
+/// Parses hexadecimal digits, with or without `0x`.
+///
+/// # Errors
+///
+/// A sentence that says what is wrong.
+pub fn parse_hex(text: &str) -> Result<Vec<u8>, String> {
+    hex::decode(text.strip_prefix("0x").unwrap_or(text)).map_err(|error| format!("not hexadecimal: {error}"))
+}
+
+/// What [`submit_transaction`](super::api::ApiServer::submit_transaction) waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitUntil {
+    /// Nothing: answers as soon as the transaction is accepted.
+    None,
+    /// The transaction is in a block that is on disk.
+    #[default]
+    Included,
+}
+
+/// How far a submitted transaction got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubmitStatus {
+    /// Accepted, and not in a block yet.
+    Pending,
+    /// In a block that is on disk: the receipt is there.
+    Included,
+    /// Submitted before, and not in a block yet.
+    Duplicate,
+}
+
+/// Answer to [`submit_transaction`](super::api::ApiServer::submit_transaction).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// How far it got.
+    pub status: SubmitStatus,
+    /// The transaction's hash, by which to ask for it.
+    pub hash: Hash,
+    /// What became of it, if it is in a block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptJson>,
+}
+
+/// Where a transaction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransactionStatus {
+    /// Never seen, or left out of a block, or forgotten by a restart before it was in one.
+    Unknown,
+    /// Waiting for a block, or in one that is not on disk yet.
+    Pending,
+    /// In a block that is on disk.
+    Included,
+}
+
+/// Answer to [`get_transaction`](super::api::ApiServer::get_transaction).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransactionAnswer {
+    /// Where it is.
+    pub status: TransactionStatus,
+    /// Its hash.
+    pub hash: Hash,
+    /// What it says, unless it is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<TransactionJson>,
+    /// What became of it, if it is in a block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptJson>,
+}
+
+/// A transaction, without its signature and without the code that it deploys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransactionJson {
+    /// The sender's account.
+    pub sender: Address,
+    /// The sender's key.
+    pub sender_key: PublicKey,
+    /// Number of the sender's transactions before it.
+    pub nonce: u64,
+    /// The most fuel that it may use.
+    pub fuel_limit: u64,
+    /// Price of a unit of fuel.
+    pub fuel_price: u64,
+    /// What it does.
+    pub action: ActionJson,
+}
+
+/// What a transaction does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ActionJson {
+    /// Moves currency.
+    Transfer {
+        /// Receiver.
+        to: Address,
+        /// How much.
+        amount: Amount,
+    },
+    /// Creates a contract.
+    Deploy {
+        /// Size of the code.
+        code_bytes: u64,
+        /// Input of `init`.
+        input: HexBytes,
+    },
+    /// Calls a contract.
+    Call {
+        /// The contract.
+        contract: Address,
+        /// The method.
+        method: String,
+        /// Its input.
+        input: HexBytes,
+    },
+}
+
+impl From<&SignedTransaction> for TransactionJson {
+    fn from(signed: &SignedTransaction) -> TransactionJson {
+        let transaction = &signed.transaction;
+        TransactionJson {
+            sender: transaction.sender_address(),
+            sender_key: transaction.sender,
+            nonce: transaction.nonce,
+            fuel_limit: transaction.fuel_limit,
+            fuel_price: transaction.fuel_price,
+            action: match &transaction.action {
+                Action::Transfer { to, amount } => ActionJson::Transfer { to: *to, amount: Amount(*amount) },
+                Action::Deploy { code, input } => {
+                    ActionJson::Deploy { code_bytes: code.len() as u64, input: HexBytes(input.clone()) }
+                }
+                Action::Call { contract, method, input } => ActionJson::Call {
+                    contract: *contract,
+                    method: method.clone(),
+                    input: HexBytes(input.clone()),
+                },
+            },
+        }
+    }
+}
+
+/// How an execution ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeKind {
+    /// Its effects stand.
+    Success,
+    /// The contract gave up.
+    Revert,
+    /// It was stopped.
+    Abort,
+}
+
+/// Why an execution was stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbortJson {
+    /// `out_of_fuel`, `stack_exhausted`, `trap` or `host_interface`.
+    pub kind: String,
+    /// Which trap, or which rule of the host interface.
+    pub detail: Option<String>,
+    /// All of that as a sentence.
+    pub text: String,
+}
+
+impl From<&AbortReason> for AbortJson {
+    fn from(reason: &AbortReason) -> AbortJson {
+        let (kind, detail) = match reason {
+            AbortReason::OutOfFuel => ("out_of_fuel", None),
+            AbortReason::StackExhausted => ("stack_exhausted", None),
+            AbortReason::Trap(detail) => ("trap", Some(detail.clone())),
+            AbortReason::HostInterface(detail) => ("host_interface", Some(detail.clone())),
+        };
+        AbortJson { kind: kind.to_owned(), detail, text: reason.to_string() }
+    }
+}
+
+/// How an execution ended, and with what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeJson {
+    /// How it ended.
+    pub outcome: OutcomeKind,
+    /// What the contract returned, or reverted with; empty after an abort.
+    pub data: HexBytes,
+    /// What the contract reverted with, if that is text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Why it was stopped, after an abort.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abort: Option<AbortJson>,
+}
+
+impl From<&Outcome> for OutcomeJson {
+    fn from(outcome: &Outcome) -> OutcomeJson {
+        match outcome {
+            Outcome::Success { data } => OutcomeJson {
+                outcome: OutcomeKind::Success,
+                data: HexBytes(data.clone()),
+                message: None,
+                abort: None,
+            },
+            Outcome::Revert { data } => OutcomeJson {
+                outcome: OutcomeKind::Revert,
+                data: HexBytes(data.clone()),
+                message: std::str::from_utf8(data).ok().map(str::to_owned),
+                abort: None,
+            },
+            Outcome::Abort(reason) => OutcomeJson {
+                outcome: OutcomeKind::Abort,
+                data: HexBytes::default(),
+                message: None,
+                abort: Some(reason.into()),
+            },
+        }
+    }
+}
+
+/// What became of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptJson {
+    /// The transaction.
+    pub transaction: Hash,
+    /// Height of its block.
+    pub height: u64,
+    /// Position in its block.
+    pub index: u32,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: OutcomeJson,
+    /// Fuel paid for.
+    pub fuel_used: u64,
+    /// What was paid.
+    pub fee: Amount,
+    /// What the contract logged.
+    pub logs: Vec<HexBytes>,
+    /// The contract created, after a deployment.
+    pub contract: Option<Address>,
+}
+
+impl From<&Receipt> for ReceiptJson {
+    fn from(receipt: &Receipt) -> ReceiptJson {
+        ReceiptJson {
+            transaction: receipt.transaction,
+            height: receipt.height,
+            index: receipt.index,
+            outcome: (&receipt.outcome).into(),
+            fuel_used: receipt.fuel_used,
+            fee: Amount(receipt.fee),
+            logs: receipt.logs.iter().cloned().map(HexBytes).collect(),
+            contract: receipt.contract,
+        }
+    }
+}
+
+/// Answer to [`get_account`](super::api::ApiServer::get_account).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountJson {
+    /// The account. One that nobody has used yet has no balance and no transactions.
+    pub address: Address,
+    /// What it has, not counting what is pending.
+    pub balance: Amount,
+    /// Number of transactions in blocks.
+    pub nonce: u64,
+    /// The nonce for the next transaction: that number and what is pending.
+    pub next_nonce: u64,
+    /// Hash of the code, for a contract.
+    pub code: Option<Hash>,
+}
+
+impl AccountJson {
+    pub(crate) fn new(address: Address, account: Account, next_nonce: u64) -> AccountJson {
+        AccountJson {
+            address,
+            balance: Amount(account.balance),
+            nonce: account.nonce,
+            next_nonce,
+            code: account.code,
+        }
+    }
+}
+
+/// Answer to [`call_view`](super::api::ApiServer::call_view).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewJson {
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: OutcomeJson,
+    /// Fuel that it used, or the limit after an abort.
+    pub fuel_used: u64,
+    /// What the contract logged.
+    pub logs: Vec<HexBytes>,
+    /// Height of the block after which it was executed.
+    pub height: u64,
+}
+
+impl From<&ViewResult> for ViewJson {
+    fn from(result: &ViewResult) -> ViewJson {
+        ViewJson {
+            outcome: (&result.outcome).into(),
+            fuel_used: result.fuel_used,
+            logs: result.logs.iter().cloned().map(HexBytes).collect(),
+            height: result.height,
+        }
+    }
+}
+
+/// Answer to [`get_block`](super::api::ApiServer::get_block).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockJson {
+    /// The block's hash.
+    pub hash: Hash,
+    /// What is hashed.
+    pub header: Header,
+    /// Hashes of its transactions, in order of execution.
+    pub transactions: Vec<Hash>,
+}
+
+impl From<&Block> for BlockJson {
+    fn from(block: &Block) -> BlockJson {
+        BlockJson {
+            hash: block.header.hash(),
+            header: block.header.clone(),
+            transactions: block.transactions.iter().map(SignedTransaction::hash).collect(),
+        }
+    }
+}
+
+/// Answer to [`get_methods`](super::api::ApiServer::get_methods).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MethodsJson {
+    /// The contract.
+    pub contract: Address,
+    /// Names of its methods.
+    pub methods: Vec<String>,
+}
+
+/// Whether the node accepts transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// It does.
+    Running,
+    /// It is shutting down.
+    Stopping,
+    /// It could not make or store a block, and accepts nothing until it is restarted.
+    Failed,
+}
+
+/// What waits for a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MempoolJson {
+    /// Transactions, those in the block under way included.
+    pub transactions: u64,
+    /// Of those, the ones in the block under way.
+    pub executing: u64,
+    /// Their sizes together, in bytes.
+    pub bytes: u64,
+    /// Most transactions that may wait.
+    pub max_transactions: u64,
+    /// Most bytes that may wait.
+    pub max_bytes: u64,
+}
+
+/// What the asynchronous fuel checks did since the node started. All zero in exact mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeteringJson {
+    /// Executions of contracts.
+    pub executions: u64,
+    /// Checks requested.
+    pub checks_sent: u64,
+    /// Checks that found the thread in metered code.
+    pub checks_landed: u64,
+    /// Executions that a check stopped.
+    pub stopped: u64,
+    /// The most fuel that an execution had used beyond its limit when it was stopped.
+    pub max_overshoot_fuel: u64,
+}
+
+impl From<MeteringStats> for MeteringJson {
+    fn from(stats: MeteringStats) -> MeteringJson {
+        MeteringJson {
+            executions: stats.executions,
+            checks_sent: stats.checks_sent,
+            checks_landed: stats.checks_landed,
+            stopped: stats.stopped,
+            max_overshoot_fuel: stats.max_overshoot_fuel,
+        }
+    }
+}
+
+/// Protocol parameters that clients need to make transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParamsJson {
+    /// Most bytes of an encoded transaction.
+    pub transaction_bytes: u64,
+    /// Most bytes of a contract's code.
+    pub code_bytes: u64,
+    /// Most fuel of a transaction or a view.
+    pub transaction_fuel: u64,
+    /// Most fuel of a block.
+    pub block_fuel: u64,
+    /// Fuel of any transaction.
+    pub transaction_base_fuel: u64,
+    /// Fuel of each byte of a transaction.
+    pub transaction_per_byte_fuel: u64,
+    /// Fuel of each byte of code that is deployed.
+    pub deploy_per_byte_fuel: u64,
+}
+
+/// Answer to [`get_status`](super::api::ApiServer::get_status).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusJson {
+    /// Version of the node.
+    pub version: String,
+    /// The chain.
+    pub chain_id: u64,
+    /// Version of the protocol parameters.
+    pub protocol_version: u32,
+    /// Whether the node accepts transactions.
+    pub state: NodeState,
+    /// Why it does not, if it has failed.
+    pub failure: Option<String>,
+    /// Height of the last block.
+    pub height: u64,
+    /// Hash of the last block.
+    pub head: Hash,
+    /// When the last block was made, in milliseconds since 1970.
+    pub head_timestamp_ms: u64,
+    /// How fuel is metered.
+    pub mode: Mode,
+    /// What waits for a block.
+    pub mempool: MempoolJson,
+    /// For how long the node has been running, in milliseconds.
+    pub uptime_ms: u64,
+    /// What the fuel checks did.
+    pub metering: MeteringJson,
+    /// Parameters for clients.
+    pub params: ParamsJson,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn receipt(outcome: Outcome) -> Receipt {
+        Receipt {
+            transaction: Hash([1; 32]),
+            height: 7,
+            index: 3,
+            outcome,
+            fuel_used: 10,
+            fee: u128::MAX,
+            logs: vec![vec![0xab]],
+            contract: Some(Address([2; 32])),
+        }
+    }
+
+    #[test]
+    fn receipts_as_documented() {
+        let shown = |outcome| {
+            let json = ReceiptJson::from(&receipt(outcome));
+            let value = serde_json::to_value(&json).expect("JSON");
+            let read: ReceiptJson = serde_json::from_value(value.clone()).expect("read back");
+            assert_eq!(read, json);
+            value
+        };
+        let value = shown(Outcome::Success { data: b"A".to_vec() });
+        assert_eq!(
+            value,
+            json!({
+                "transaction": Hash([1; 32]), "height": 7, "index": 3, "outcome": "success", "data": "41",
+                "fuel_used": 10, "fee": u128::MAX.to_string(), "logs": ["ab"], "contract": Address([2; 32]),
+            })
+        );
+        let value = shown(Outcome::Revert { data: "no €".into() });
+        assert_eq!((&value["outcome"], &value["message"]), (&json!("revert"), &json!("no €")));
+        assert_eq!(value["data"], hex::encode("no €"));
+        let value = shown(Outcome::Revert { data: vec![0xff] });
+        assert_eq!((value.get("message"), &value["data"]), (None, &json!("ff")));
+        let value = shown(Outcome::Abort(AbortReason::OutOfFuel));
+        assert_eq!(value["abort"], json!({"kind": "out_of_fuel", "detail": null, "text": "out of fuel"}));
+        assert_eq!((&value["outcome"], &value["data"]), (&json!("abort"), &json!("")));
+        let value = shown(Outcome::Abort(AbortReason::Trap("unreachable".to_owned())));
+        assert_eq!(
+            value["abort"],
+            json!({"kind": "trap", "detail": "unreachable", "text": "wasm trap: unreachable"})
+        );
+    }
+
+    #[test]
+    fn abort_kinds_are_the_executors_names() {
+        for reason in [
+            AbortReason::OutOfFuel,
+            AbortReason::StackExhausted,
+            AbortReason::Trap("x".to_owned()),
+            AbortReason::HostInterface("x".to_owned()),
+        ] {
+            let theirs = serde_json::to_value(&reason).expect("JSON");
+            let ours = AbortJson::from(&reason);
+            assert_eq!(theirs["kind"], ours.kind);
+            assert_eq!(theirs.get("detail").and_then(|detail| detail.as_str()), ours.detail.as_deref());
+        }
+    }
+
+    #[test]
+    fn amounts_and_bytes_refuse_what_they_are_not() {
+        for text in [r#""-1""#, "1", r#""1.0""#, r#""""#, r#""340282366920938463463374607431768211456""#] {
+            serde_json::from_str::<Amount>(text).expect_err(text);
+        }
+        for text in [r#""0""#, r#""0x0g""#, "[]"] {
+            serde_json::from_str::<HexBytes>(text).expect_err(text);
+        }
+        assert_eq!(serde_json::from_str::<HexBytes>(r#""0xAb""#).expect("hex").0, [0xab]);
+    }
+}

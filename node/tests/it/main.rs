@@ -1,0 +1,10 @@
+//! The node from outside: over RPC, in this process; and the binary, with its signals, crashes and commands.
+
+#![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
+
+mod bad_input;
+mod cli;
+mod crash;
+mod process;
+mod rpc;
+mod support;
