@@ -30,14 +30,8 @@ pub enum Toolchain {
 }
 
 impl Toolchain {
-    pub fn find(root: &Path) -> Result<Self> {
-        let rustc = |args: &[&str]| {
-            output(
-                Command::new("rustc")
-                    .current_dir(root.join("xtask"))
-                    .args(args),
-            )
-        };
+    pub fn find() -> Result<Self> {
+        let rustc = |args: &[&str]| output(Command::new("rustc").args(args));
         let sysroot = PathBuf::from(rustc(&["--print", "sysroot"])?);
         if Path::new(&rustc(&["--print", "target-libdir", "--target", TARGET])?).is_dir() {
             return Ok(Self::Installed { sysroot });
@@ -69,14 +63,9 @@ impl Toolchain {
                 .is_dir(),
             "{DEBIAN_RUSTC} is there, the library sources of rust-web-src are not"
         );
-        let rust_lld = sysroot.join(format!("lib/rustlib/{}/bin/rust-lld", registry::host()?));
-        let linker = Some(rust_lld)
-            .filter(|path| path.is_file())
-            .or_else(|| ["wasm-ld-19", "wasm-ld"].iter().find_map(find))
-            .context("neither rust-lld nor wasm-ld, the linker for wasm, is there")?;
         Ok(Self::Debian {
             sysroot: debian_sysroot,
-            linker,
+            linker: linker()?,
         })
     }
 
@@ -99,6 +88,16 @@ impl Toolchain {
     }
 }
 
+/// The linker of rustup's toolchain, or that of LLVM.
+pub fn linker() -> Result<PathBuf> {
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let rust_lld = format!("{sysroot}/lib/rustlib/{}/bin/rust-lld", registry::host()?);
+    Some(PathBuf::from(rust_lld))
+        .filter(|path| path.is_file())
+        .or_else(|| ["wasm-ld-19", "wasm-ld"].iter().find_map(find))
+        .context("neither rust-lld nor wasm-ld is there")
+}
+
 impl fmt::Display for Toolchain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -114,7 +113,7 @@ impl fmt::Display for Toolchain {
 pub fn build(root: &Path) -> Result<()> {
     let workspace = root.join("contracts");
     let packages = packages(&workspace.join("examples"))?;
-    let toolchain = Toolchain::find(root)?;
+    let toolchain = Toolchain::find()?;
     let remap: Vec<String> = [
         (workspace.clone(), "/contracts"),
         (registry::cargo_home()?, "/cargo"),

@@ -66,27 +66,13 @@ pub fn prepare(root: &Path) -> Result<()> {
         return Ok(());
     }
     let base = root.join(".rocksdb");
-    let compilers = system::cxx_compilers();
-    let mut refused = String::new();
-    for compiler in &compilers {
-        let library = Library::new(compiler)?;
-        let dir = base.join(&library.key);
-        if !library.intact(&dir)? {
-            if let Err(error) = system::probe_cxx20(compiler) {
-                write!(refused, "\n  {}: {error:#}", compiler.display())?;
-                continue;
-            }
-            library.provide(&base, &dir)?;
-        }
-        return link(&base, &library.key);
+    let compiler = system::cxx_compiler()?;
+    let library = Library::new(&compiler)?;
+    let dir = base.join(&library.key);
+    if !library.intact(&dir)? {
+        library.provide(&base, &dir)?;
     }
-    bail!(
-        "RocksDB needs a compiler for C++20. Install one with\n  apt-get install -y --no-install-recommends clang-19{}",
-        match refused.is_empty() {
-            true => String::new(),
-            false => format!("\nThese do not work:{refused}"),
-        }
-    )
+    link(&base, &library.key)
 }
 
 /// Whether the build script of `librocksdb-sys` is told to compile its own copy.

@@ -7,7 +7,7 @@ use std::{env, fs};
 
 use anyhow::{Result, anyhow, bail, ensure};
 
-use crate::contracts::Toolchain;
+use crate::contracts::{self, Toolchain};
 use crate::rocksdb;
 use crate::run::{find, output, run};
 
@@ -33,18 +33,26 @@ fn needs(root: &Path) -> Vec<Need> {
         },
         Need {
             what: "Rust for wasm32 (contracts)",
-            found: Toolchain::find(root).map(|toolchain| toolchain.to_string()),
-            packages: &["rustc-web", "rust-web-src", "lld-19"],
+            found: Toolchain::find().map(|toolchain| toolchain.to_string()),
+            packages: &["rustc-web", "rust-web-src"],
+        },
+        Need {
+            what: "linker for wasm32",
+            found: contracts::linker().map(|path| path.display().to_string()),
+            packages: &["lld-19"],
         },
     ]
 }
 
+fn missing(root: &Path) -> Vec<Need> {
+    let mut needs = needs(root);
+    needs.retain(|need| need.found.is_err());
+    needs
+}
+
 /// Fails with the command that installs what is missing, if anything is.
 pub fn check(root: &Path) -> Result<()> {
-    let missing: Vec<Need> = needs(root)
-        .into_iter()
-        .filter(|need| need.found.is_err())
-        .collect();
+    let missing = missing(root);
     if missing.is_empty() {
         return Ok(());
     }
@@ -67,19 +75,17 @@ pub fn doctor(root: &Path) -> Result<()> {
             Err(error) => println!("MISSING  {:<28} {error:#}", need.what),
         }
     }
-    match program(&["cargo-nextest"]) {
-        Ok(found) => println!("ok       {:<28} {found}", "cargo-nextest (optional)"),
-        Err(_) => println!("         cargo-nextest: not there; `cargo test` is used"),
-    }
+    let nextest = match find("cargo-nextest") {
+        Some(path) => path.display().to_string(),
+        None => "not there, `cargo test` is used".to_owned(),
+    };
+    println!("optional {:<28} {nextest}", "cargo-nextest");
     check(root)
 }
 
 /// Prints, or runs, the command that installs what is missing.
 pub fn system_deps(root: &Path, install: bool) -> Result<()> {
-    let missing: Vec<Need> = needs(root)
-        .into_iter()
-        .filter(|need| need.found.is_err())
-        .collect();
+    let missing = missing(root);
     let packages = packages(&missing);
     if packages.is_empty() {
         eprintln!("no system package is missing");
@@ -124,36 +130,29 @@ fn install_line(packages: &[&str]) -> String {
     )
 }
 
-fn program(names: &[&str]) -> Result<String> {
-    match names.iter().find_map(find) {
-        Some(path) => Ok(path.display().to_string()),
-        None => bail!("no {} in PATH", names.join(" or ")),
+fn cxx(root: &Path) -> Result<String> {
+    match rocksdb::users_library(root) {
+        Some(dir) => Ok(format!("not needed, ROCKSDB_LIB_DIR={}", dir.display())),
+        None => Ok(cxx_compiler()?.display().to_string()),
     }
 }
 
-fn cxx(root: &Path) -> Result<String> {
-    if let Some(dir) = rocksdb::users_library(root) {
-        return Ok(format!("not needed with ROCKSDB_LIB_DIR={}", dir.display()));
-    }
+/// The first C++ compiler that works; clang++ takes less time than g++ for RocksDB.
+pub fn cxx_compiler() -> Result<PathBuf> {
+    let chosen = env::var_os("CXX").map(PathBuf::from);
+    let names = ["clang++-19", "clang++", "g++", "c++"].map(PathBuf::from);
     let mut error = anyhow!("no clang++ or g++ in PATH");
-    for compiler in cxx_compilers() {
+    for compiler in chosen.iter().chain(&names).filter_map(find) {
         match probe_cxx20(&compiler) {
-            Ok(()) => return Ok(compiler.display().to_string()),
+            Ok(()) => return Ok(compiler),
             Err(e) => error = e,
         }
     }
     Err(error)
 }
 
-/// The C++ compilers that are installed, best first; clang++ takes half the time of g++ for RocksDB.
-pub fn cxx_compilers() -> Vec<PathBuf> {
-    let chosen = env::var_os("CXX").map(PathBuf::from);
-    let names = ["clang++-19", "clang++", "g++", "c++"].map(PathBuf::from);
-    chosen.iter().chain(&names).filter_map(find).collect()
-}
-
 /// Compiles a line of C++20 that needs the standard library's headers.
-pub fn probe_cxx20(compiler: &Path) -> Result<()> {
+fn probe_cxx20(compiler: &Path) -> Result<()> {
     let source = env::temp_dir().join(format!("slackline-probe-{}.cc", std::process::id()));
     crate::files::write(
         &source,
