@@ -90,8 +90,9 @@ fn may_touch_counter(instruction: &Instruction) -> bool {
 
 #[test]
 fn one_add_a_charge_and_nothing_else() -> Result<()> {
-    // Charges that wasmtime emits: at entry; before branches, calls and ends if anything has been executed since.
-    let expected = [("leaf", 2), ("loop", 3), ("arms", 4), ("calls", 4)];
+    // Wasmtime charges at entry, and before branches, calls and ends if anything has been executed since: 2, 3, 4, 4. What
+    // placement leaves: the loop's iteration and all around it; the costlier arm's surplus; between calls.
+    let expected = [("leaf", 1), ("loop", 2), ("arms", 2), ("calls", 3)];
     let functions = compile(Mode::Slacked)?;
     assert_eq!(functions.len(), expected.len());
     for (function, (name, charges)) in functions.iter().zip(expected) {

@@ -423,3 +423,42 @@ fn threads_may_end_under_fire() -> Result<()> {
     ensure!(sent.load(Ordering::Relaxed) > 0);
     Ok(())
 }
+
+/// Code of other engines is not ours to stop: whatever it keeps in that register is its own.
+#[test]
+fn a_stock_engine_is_left_alone() -> Result<()> {
+    let engine = wasmtime::Engine::default();
+    let module = Module::new(&engine, LOOPS)?;
+    let mut linker: Linker<()> = Linker::new(&engine);
+    linker.func_wrap("host", "effect", || {})?;
+    linker.func_wrap("host", "again", |n: i64| n)?;
+    let mut store = Store::new(&engine, ());
+    let instance = linker.instantiate(&mut store, &module)?;
+    let dispatch = instance.get_typed_func::<i64, i64>(&mut store, "dispatch")?;
+    let count = instance.get_typed_func::<i64, i64>(&mut store, "count")?;
+    // Something of ours beside it, so that there is a table and a handler.
+    let ours = Bench::new(Mode::Slacked)?;
+    let expected = (
+        dispatch.call(&mut store, 5_000)?,
+        count.call(&mut store, 5_000)?,
+    );
+    let before = AsyncFuelChecker::for_current_thread()?.stats();
+    under_fire(|| {
+        for _ in 0..2_000 {
+            let got = (
+                dispatch.call(&mut store, 5_000)?,
+                count.call(&mut store, 5_000)?,
+            );
+            assert_eq!(got, expected);
+        }
+        Ok(())
+    })?;
+    let after = AsyncFuelChecker::for_current_thread()?.stats();
+    ensure!(after.sent > before.sent);
+    assert_eq!(after.landed, before.landed);
+    ensure!(matches!(
+        ours.end("count", 10, PLENTY)?,
+        End::Returned { .. }
+    ));
+    Ok(())
+}

@@ -114,7 +114,10 @@ base_types! {
 /// # Errors
 ///
 /// [`ArgError::NoType`], [`ArgError::UnknownType`] or [`ArgError::BadValue`], for the first that is wrong.
-pub fn encode<S: AsRef<str>>(arguments: &[S], names: &dyn AddressBook) -> Result<Vec<u8>, ArgError> {
+pub fn encode<S: AsRef<str>>(
+    arguments: &[S],
+    names: &dyn AddressBook,
+) -> Result<Vec<u8>, ArgError> {
     let mut out = Vec::new();
     for argument in arguments {
         encode_one(argument.as_ref(), names, &mut out)?;
@@ -132,12 +135,23 @@ fn encode_one(argument: &str, names: &dyn AddressBook, out: &mut Vec<u8>) -> Res
         out.push(0);
         return Ok(());
     }
-    let (kind, value) = rest.split_once(':').ok_or_else(|| ArgError::NoType(argument.to_owned()))?;
+    let (kind, value) = rest
+        .split_once(':')
+        .ok_or_else(|| ArgError::NoType(argument.to_owned()))?;
     let base: Base = kind.parse()?;
-    let bad = |reason: String| ArgError::BadValue { kind: base.name(), value: value.to_owned(), reason };
+    let bad = |reason: String| ArgError::BadValue {
+        kind: base.name(),
+        value: value.to_owned(),
+        reason,
+    };
     macro_rules! number {
         ($type:ty) => {
-            out.extend(value.parse::<$type>().map_err(|error| bad(error.to_string()))?.to_le_bytes())
+            out.extend(
+                value
+                    .parse::<$type>()
+                    .map_err(|error| bad(error.to_string()))?
+                    .to_le_bytes(),
+            )
         };
     }
     let mut sized = |bytes: &[u8]| {
@@ -148,7 +162,10 @@ fn encode_one(argument: &str, names: &dyn AddressBook, out: &mut Vec<u8>) -> Res
     };
     match base {
         Base::Address => {
-            let address = value.parse().or_else(|_| names.address(value)).map_err(bad)?;
+            let address = value
+                .parse()
+                .or_else(|_| names.address(value))
+                .map_err(bad)?;
             let Address(bytes) = address;
             out.extend(bytes);
         }
@@ -204,7 +221,11 @@ impl FromStr for ReturnType {
             options += 1;
             rest = inner;
         }
-        let base = if rest == "unit" { None } else { Some(rest.parse()?) };
+        let base = if rest == "unit" {
+            None
+        } else {
+            Some(rest.parse()?)
+        };
         Ok(ReturnType { options, base })
     }
 }
@@ -216,9 +237,14 @@ impl ReturnType {
     ///
     /// [`ArgError::Undecodable`].
     pub fn decode(&self, data: &[u8], names: &dyn AddressBook) -> Result<String, ArgError> {
-        let bad = |reason: String| ArgError::Undecodable { kind: self.to_string(), reason };
+        let bad = |reason: String| ArgError::Undecodable {
+            kind: self.to_string(),
+            reason,
+        };
         let mut rest = data;
-        let text = self.read(&mut rest, names).map_err(|error| bad(error.to_string()))?;
+        let text = self
+            .read(&mut rest, names)
+            .map_err(|error| bad(error.to_string()))?;
         match rest.len() {
             0 => Ok(text),
             left => Err(bad(format!("{left} bytes too many"))),
@@ -240,7 +266,11 @@ impl ReturnType {
             }
             somes += 1;
         };
-        Ok(format!("{}{value}{}", "some(".repeat(somes), ")".repeat(somes)))
+        Ok(format!(
+            "{}{value}{}",
+            "some(".repeat(somes),
+            ")".repeat(somes)
+        ))
     }
 }
 
@@ -279,7 +309,11 @@ mod tests {
 
     impl AddressBook for Bob {
         fn address(&self, name: &str) -> Result<Address, String> {
-            if name == "bob" { Ok(Address([7; 32])) } else { Err(format!("nobody is called {name}")) }
+            if name == "bob" {
+                Ok(Address([7; 32]))
+            } else {
+                Err(format!("nobody is called {name}"))
+            }
         }
         fn name(&self, address: &Address) -> Option<String> {
             (*address == Address([7; 32])).then(|| "bob".to_owned())
@@ -293,11 +327,21 @@ mod tests {
         }
         let bob = hex::encode([7u8; 32]);
         vec![
-            ("address:bob", enc(Address([7; 32])), "address", format!("{bob} (bob)")),
+            (
+                "address:bob",
+                enc(Address([7; 32])),
+                "address",
+                format!("{bob} (bob)"),
+            ),
             ("u8:255", enc(255u8), "u8", "255".into()),
             ("u16:513", enc(513u16), "u16", "513".into()),
             ("u32:70000", enc(70_000u32), "u32", "70000".into()),
-            ("u64:18446744073709551615", enc(u64::MAX), "u64", u64::MAX.to_string()),
+            (
+                "u64:18446744073709551615",
+                enc(u64::MAX),
+                "u64",
+                u64::MAX.to_string(),
+            ),
             (
                 "u128:340282366920938463463374607431768211455",
                 enc(u128::MAX),
@@ -307,7 +351,12 @@ mod tests {
             ("i8:-128", enc(-128i8), "i8", "-128".into()),
             ("i16:-2", enc(-2i16), "i16", "-2".into()),
             ("i32:-3", enc(-3i32), "i32", "-3".into()),
-            ("i64:-9223372036854775808", enc(i64::MIN), "i64", i64::MIN.to_string()),
+            (
+                "i64:-9223372036854775808",
+                enc(i64::MIN),
+                "i64",
+                i64::MIN.to_string(),
+            ),
             ("i128:-5", enc(-5i128), "i128", "-5".into()),
             ("bool:true", enc(true), "bool", "true".into()),
             ("bool:false", enc(false), "bool", "false".into()),
@@ -316,9 +365,24 @@ mod tests {
             ("bytes:00ff", enc(vec![0u8, 255]), "bytes", "00ff".into()),
             ("bytes:0x", enc(Vec::<u8>::new()), "bytes", "".into()),
             ("none", enc(None::<u64>), "option:u64", "none".into()),
-            ("some:u64:7", enc(Some(7u64)), "option:u64", "some(7)".into()),
-            ("some:none", enc(Some(None::<u8>)), "option:option:u8", "some(none)".into()),
-            ("some:some:str:x", enc(Some(Some("x".to_owned()))), "option:option:str", "some(some(x))".into()),
+            (
+                "some:u64:7",
+                enc(Some(7u64)),
+                "option:u64",
+                "some(7)".into(),
+            ),
+            (
+                "some:none",
+                enc(Some(None::<u8>)),
+                "option:option:u8",
+                "some(none)".into(),
+            ),
+            (
+                "some:some:str:x",
+                enc(Some(Some("x".to_owned()))),
+                "option:option:str",
+                "some(some(x))".into(),
+            ),
         ]
     }
 
@@ -330,7 +394,11 @@ mod tests {
             written.push(text);
             all.extend(encoded);
         }
-        assert_eq!(encode(&written, &Bob).expect("all"), all, "one after the other");
+        assert_eq!(
+            encode(&written, &Bob).expect("all"),
+            all,
+            "one after the other"
+        );
         let by_hex = format!("address:0x{}", hex::encode([9u8; 32]));
         assert_eq!(encode(&[by_hex], &NoNames).expect("hex"), [9; 32]);
     }
@@ -342,9 +410,13 @@ mod tests {
             assert_eq!(kind.decode(&encoded, &Bob).as_ref(), Ok(&shown), "{kind}");
             let mut longer = encoded.clone();
             longer.push(0);
-            let error = kind.decode(&longer, &Bob).expect_err("a byte too many").to_string();
+            let error = kind
+                .decode(&longer, &Bob)
+                .expect_err("a byte too many")
+                .to_string();
             assert!(error.contains("1 bytes too many"), "{kind}: {error}");
-            kind.decode(&encoded[..encoded.len() - 1], &Bob).expect_err("a byte too few");
+            kind.decode(&encoded[..encoded.len() - 1], &Bob)
+                .expect_err("a byte too few");
         }
         let unit: ReturnType = "unit".parse().expect("unit");
         assert_eq!(unit.decode(&[], &Bob).as_deref(), Ok("()"));

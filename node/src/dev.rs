@@ -55,7 +55,9 @@ pub fn dev_key(name: &str) -> Option<Key> {
 
 /// The name of a development account.
 pub fn dev_name(address: &Address) -> Option<&'static str> {
-    DEV_NAMES.into_iter().find(|name| seeded(name).address() == *address)
+    DEV_NAMES
+        .into_iter()
+        .find(|name| seeded(name).address() == *address)
 }
 
 fn seeded(name: &str) -> Key {
@@ -71,7 +73,10 @@ pub fn dev_genesis(timestamp_ms: u64) -> Genesis {
         proposer: seeded("proposer").address(),
         accounts: DEV_NAMES
             .iter()
-            .map(|name| GenesisAccount { address: seeded(name).address(), balance: DEV_BALANCE })
+            .map(|name| GenesisAccount {
+                address: seeded(name).address(),
+                balance: DEV_BALANCE,
+            })
             .collect(),
     }
 }
@@ -95,8 +100,10 @@ pub fn prepare(dir: &Path) -> Result<Genesis, DataDirError> {
     std::fs::create_dir_all(dir).map_err(failed(dir))?;
     match std::fs::read_to_string(&path) {
         Ok(text) => {
-            return serde_json::from_str(&text)
-                .map_err(|error| DataDirError::Malformed { path, reason: error.to_string() });
+            return serde_json::from_str(&text).map_err(|error| DataDirError::Malformed {
+                path,
+                reason: error.to_string(),
+            });
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(DataDirError::Io { path, source }),
@@ -127,7 +134,10 @@ mod tests {
     #[test]
     fn accounts_are_the_same_everywhere() {
         let alice = dev_key("alice").expect("alice").address().to_string();
-        assert_eq!(alice, "a6244d4dabcd032ae93ff593b68a0a163cf9975264dd5f22bb38b5fc7dadcb6b");
+        assert_eq!(
+            alice,
+            "a6244d4dabcd032ae93ff593b68a0a163cf9975264dd5f22bb38b5fc7dadcb6b"
+        );
         for name in DEV_NAMES {
             assert_eq!(dev_name(&dev_key(name).expect(name).address()), Some(name));
         }
@@ -145,17 +155,33 @@ mod tests {
         assert_eq!(second.timestamp_ms, first.timestamp_ms);
         assert_eq!(second.accounts.len(), DEV_NAMES.len());
         assert_eq!(second.accounts[0].balance, DEV_BALANCE);
-        assert_eq!(std::fs::read_to_string(dir.join("genesis.json")).expect("still there"), text);
-        assert_eq!(std::fs::read_dir(&dir).expect("listed").count(), 1, "no temporary file is left");
+        assert_eq!(
+            std::fs::read_to_string(dir.join("genesis.json")).expect("still there"),
+            text
+        );
+        assert_eq!(
+            std::fs::read_dir(&dir).expect("listed").count(),
+            1,
+            "no temporary file is left"
+        );
     }
 
     #[test]
     fn directories_that_make_no_sense_are_refused() {
         let dir = tempfile::tempdir().expect("temporary directory");
         std::fs::create_dir(database(dir.path())).expect("made");
-        assert!(matches!(prepare(dir.path()), Err(DataDirError::NoGenesis { .. })));
+        assert!(matches!(
+            prepare(dir.path()),
+            Err(DataDirError::NoGenesis { .. })
+        ));
         std::fs::write(dir.path().join("genesis.json"), "{}").expect("written");
-        assert!(matches!(prepare(dir.path()), Err(DataDirError::Malformed { .. })));
-        assert!(matches!(prepare(&dir.path().join("genesis.json")), Err(DataDirError::Io { .. })));
+        assert!(matches!(
+            prepare(dir.path()),
+            Err(DataDirError::Malformed { .. })
+        ));
+        assert!(matches!(
+            prepare(&dir.path().join("genesis.json")),
+            Err(DataDirError::Io { .. })
+        ));
     }
 }

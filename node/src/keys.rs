@@ -66,7 +66,9 @@ pub struct Key {
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("public", &self.public()).finish_non_exhaustive()
+        f.debug_struct("Key")
+            .field("public", &self.public())
+            .finish_non_exhaustive()
     }
 }
 
@@ -81,7 +83,9 @@ struct KeyFile {
 impl Key {
     /// The key pair of an ed25519 seed.
     pub fn from_seed(seed: [u8; 32]) -> Key {
-        Key { signing: SigningKey::from_bytes(&seed) }
+        Key {
+            signing: SigningKey::from_bytes(&seed),
+        }
     }
 
     /// A new key pair from the operating system's random numbers.
@@ -116,15 +120,24 @@ impl Key {
     ///
     /// [`KeyError::Io`], [`KeyError::Malformed`] or [`KeyError::Mismatch`].
     pub fn read(path: &Path) -> Result<Key, KeyError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| KeyError::Io { path: path.to_owned(), source })?;
-        let malformed = |reason: String| KeyError::Malformed { path: path.to_owned(), reason };
-        let file: KeyFile = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+        let text = std::fs::read_to_string(path).map_err(|source| KeyError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        let malformed = |reason: String| KeyError::Malformed {
+            path: path.to_owned(),
+            reason,
+        };
+        let file: KeyFile =
+            serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
         let mut seed = [0; 32];
         hex::decode_to_slice(&file.secret_key, &mut seed)
             .map_err(|_| malformed("secret_key: expected 64 hexadecimal digits".to_owned()))?;
         let key = Key::from_seed(seed);
-        let mismatch = |field| KeyError::Mismatch { path: path.to_owned(), field };
+        let mismatch = |field| KeyError::Mismatch {
+            path: path.to_owned(),
+            field,
+        };
         if file.public_key != key.public() {
             return Err(mismatch("public_key"));
         }
@@ -145,8 +158,13 @@ impl Key {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
-            _ => KeyError::Io { path: path.to_owned(), source },
+            io::ErrorKind::AlreadyExists => KeyError::Exists {
+                path: path.to_owned(),
+            },
+            _ => KeyError::Io {
+                path: path.to_owned(),
+                source,
+            },
         };
         let file = KeyFile {
             address: self.address(),
@@ -156,7 +174,9 @@ impl Key {
         let mut text = serde_json::to_string_pretty(&file).map_err(|error| failed(error.into()))?;
         text.push('\n');
         let mut out = options.open(path).map_err(failed)?;
-        out.write_all(text.as_bytes()).and_then(|()| out.sync_all()).map_err(failed)
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.sync_all())
+            .map_err(failed)
     }
 }
 
@@ -174,11 +194,16 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = std::fs::metadata(&path).expect("metadata").permissions().mode();
+            let mode = std::fs::metadata(&path)
+                .expect("metadata")
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o600);
         }
         let before = std::fs::read(&path).expect("read");
-        let error = Key::from_seed([1; 32]).write(&path).expect_err("never overwritten");
+        let error = Key::from_seed([1; 32])
+            .write(&path)
+            .expect_err("never overwritten");
         assert!(matches!(error, KeyError::Exists { .. }), "{error}");
         assert_eq!(std::fs::read(&path).expect("read"), before);
     }
@@ -199,11 +224,35 @@ mod tests {
             Key::read(&path).expect_err("damaged")
         };
         let error = reread("address", &other.address().to_string());
-        assert!(matches!(error, KeyError::Mismatch { field: "address", .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                KeyError::Mismatch {
+                    field: "address",
+                    ..
+                }
+            ),
+            "{error}"
+        );
         let error = reread("public_key", &other.public().to_string());
-        assert!(matches!(error, KeyError::Mismatch { field: "public_key", .. }), "{error}");
-        assert!(matches!(reread("secret_key", "12"), KeyError::Malformed { .. }));
-        assert!(matches!(reread("surprise", "1"), KeyError::Malformed { .. }));
+        assert!(
+            matches!(
+                error,
+                KeyError::Mismatch {
+                    field: "public_key",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(matches!(
+            reread("secret_key", "12"),
+            KeyError::Malformed { .. }
+        ));
+        assert!(matches!(
+            reread("surprise", "1"),
+            KeyError::Malformed { .. }
+        ));
         std::fs::write(&path, "no").expect("written");
         assert!(matches!(Key::read(&path), Err(KeyError::Malformed { .. })));
     }

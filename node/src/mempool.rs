@@ -35,7 +35,10 @@ pub struct MempoolLimits {
 
 impl Default for MempoolLimits {
     fn default() -> MempoolLimits {
-        MempoolLimits { transactions: 10_000, bytes: 64 << 20 }
+        MempoolLimits {
+            transactions: 10_000,
+            bytes: 64 << 20,
+        }
     }
 }
 
@@ -150,12 +153,16 @@ impl Mempool {
 
     /// The transaction, if it is waiting or executing.
     pub fn get(&self, hash: &Hash) -> Option<Arc<SignedTransaction>> {
-        self.entries.get(hash).map(|entry| entry.transaction.clone())
+        self.entries
+            .get(hash)
+            .map(|entry| entry.transaction.clone())
     }
 
     /// Watches a transaction that is in the pool.
     pub fn watch(&self, hash: &Hash) -> Option<Ticket> {
-        self.entries.get(hash).map(|entry| entry.verdict.subscribe())
+        self.entries
+            .get(hash)
+            .map(|entry| entry.verdict.subscribe())
     }
 
     /// The sender's transactions with nonces of at least `nonce`: what is pending if that is the account's nonce.
@@ -167,7 +174,9 @@ impl Mempool {
         let (settled, settled_cost) = sender
             .entries
             .range(..nonce)
-            .fold((0, 0u128), |(count, sum), (_, (_, cost))| (count + 1, sum.saturating_add(*cost)));
+            .fold((0, 0u128), |(count, sum), (_, (_, cost))| {
+                (count + 1, sum.saturating_add(*cost))
+            });
         Pending {
             count: (sender.entries.len() - settled) as u64,
             cost: sender.cost.saturating_sub(settled_cost),
@@ -176,7 +185,10 @@ impl Mempool {
 
     /// The nonce for the sender's next transaction, given the account's nonce.
     pub fn next_nonce(&self, sender: &Address, nonce: u64) -> u64 {
-        let last = self.senders.get(sender).and_then(|sender| sender.entries.last_key_value());
+        let last = self
+            .senders
+            .get(sender)
+            .and_then(|sender| sender.entries.last_key_value());
         last.map_or(nonce, |(last, _)| nonce.max(last.saturating_add(1)))
     }
 
@@ -197,12 +209,17 @@ impl Mempool {
         if self.entries.len() >= self.limits.transactions
             || self.bytes.saturating_add(bytes) > self.limits.bytes
         {
-            return Err(InsertError::Full { transactions: self.entries.len(), bytes: self.bytes });
+            return Err(InsertError::Full {
+                transactions: self.entries.len(),
+                bytes: self.bytes,
+            });
         }
         let nonce = transaction.transaction.nonce;
         let address = transaction.transaction.sender_address();
-        if let Some((last, _)) =
-            self.senders.get(&address).and_then(|sender| sender.entries.last_key_value())
+        if let Some((last, _)) = self
+            .senders
+            .get(&address)
+            .and_then(|sender| sender.entries.last_key_value())
             && last.checked_add(1) != Some(nonce)
         {
             return Err(InsertError::NotNext { last: *last });
@@ -213,7 +230,15 @@ impl Mempool {
         sender.cost = sender.cost.saturating_add(cost);
         let (verdict, ticket) = watch::channel(None);
         let transaction = Arc::new(transaction);
-        self.entries.insert(hash, Entry { transaction, sender: address, bytes, verdict });
+        self.entries.insert(
+            hash,
+            Entry {
+                transaction,
+                sender: address,
+                bytes,
+                verdict,
+            },
+        );
         self.queue.push_back(hash);
         self.bytes += bytes;
         Ok(ticket)
@@ -270,9 +295,21 @@ impl Mempool {
             if *got == expected {
                 expected = expected.saturating_add(1);
             } else if *got < expected {
-                orphans.push((*hash, AdmitError::NonceTooLow { expected, got: *got }));
+                orphans.push((
+                    *hash,
+                    AdmitError::NonceTooLow {
+                        expected,
+                        got: *got,
+                    },
+                ));
             } else {
-                orphans.push((*hash, AdmitError::NonceTooHigh { expected, got: *got }));
+                orphans.push((
+                    *hash,
+                    AdmitError::NonceTooHigh {
+                        expected,
+                        got: *got,
+                    },
+                ));
             }
         }
         if orphans.is_empty() {
@@ -298,7 +335,10 @@ mod tests {
             nonce,
             fuel_limit,
             fuel_price: 2,
-            action: Action::Transfer { to: Address([9; 32]), amount: 5 },
+            action: Action::Transfer {
+                to: Address([9; 32]),
+                amount: 5,
+            },
         }
         .sign(key.signing())
     }
@@ -328,15 +368,28 @@ mod tests {
     fn batches_follow_arrival_and_respect_both_bounds() {
         let mut pool = Mempool::new(MempoolLimits::default());
         let (a, b) = (key(1), key(2));
-        let all = [transfer(&a, 0, 40), transfer(&b, 7, 40), transfer(&a, 1, 40), transfer(&a, 2, 10)];
+        let all = [
+            transfer(&a, 0, 40),
+            transfer(&b, 7, 40),
+            transfer(&a, 1, 40),
+            transfer(&a, 2, 10),
+        ];
         for transaction in &all {
             add(&mut pool, transaction).expect("room");
         }
-        let hashes = |batch: &[Arc<SignedTransaction>]| batch.iter().map(|t| t.hash()).collect::<Vec<_>>();
+        let hashes =
+            |batch: &[Arc<SignedTransaction>]| batch.iter().map(|t| t.hash()).collect::<Vec<_>>();
         // The fourth would fit into the fuel that is left, but not before the third.
-        assert_eq!(hashes(&pool.take_batch(100, 10)), [all[0].hash(), all[1].hash()]);
+        assert_eq!(
+            hashes(&pool.take_batch(100, 10)),
+            [all[0].hash(), all[1].hash()]
+        );
         assert_eq!(hashes(&pool.take_batch(100, 1)), [all[2].hash()]);
-        assert_eq!((pool.len(), pool.executing()), (4, 3), "taken ones stay until settled");
+        assert_eq!(
+            (pool.len(), pool.executing()),
+            (4, 3),
+            "taken ones stay until settled"
+        );
         // More than a block may hold still makes progress.
         assert_eq!(hashes(&pool.take_batch(1, 10)), [all[3].hash()]);
         assert!(!pool.has_waiting() && pool.take_batch(100, 10).is_empty());
@@ -356,9 +409,21 @@ mod tests {
         for nonce in 3..6 {
             add(&mut pool, &transfer(&a, nonce, 10)).expect("room");
         }
-        assert_eq!(pool.pending(&address, 3), Pending { count: 3, cost: 3 * 25 });
+        assert_eq!(
+            pool.pending(&address, 3),
+            Pending {
+                count: 3,
+                cost: 3 * 25
+            }
+        );
         // A block with the first is on disk but not settled: the account's nonce counts it already.
-        assert_eq!(pool.pending(&address, 4), Pending { count: 2, cost: 2 * 25 });
+        assert_eq!(
+            pool.pending(&address, 4),
+            Pending {
+                count: 2,
+                cost: 2 * 25
+            }
+        );
         assert_eq!(pool.next_nonce(&address, 4), 6);
         assert_eq!(pool.next_nonce(&address, 9), 9);
     }
@@ -378,14 +443,27 @@ mod tests {
     #[test]
     fn full_by_count_and_by_bytes() {
         let a = key(1);
-        for limits in
-            [MempoolLimits { transactions: 2, bytes: 1000 }, MempoolLimits { transactions: 9, bytes: 299 }]
-        {
+        for limits in [
+            MempoolLimits {
+                transactions: 2,
+                bytes: 1000,
+            },
+            MempoolLimits {
+                transactions: 9,
+                bytes: 299,
+            },
+        ] {
             let mut pool = Mempool::new(limits);
             add(&mut pool, &transfer(&a, 0, 10)).expect("room");
             add(&mut pool, &transfer(&a, 1, 10)).expect("room");
             let error = add(&mut pool, &transfer(&a, 2, 10)).expect_err("full");
-            assert_eq!(error, InsertError::Full { transactions: 2, bytes: 200 });
+            assert_eq!(
+                error,
+                InsertError::Full {
+                    transactions: 2,
+                    bytes: 200
+                }
+            );
             let batch = pool.take_batch(10, 1);
             add(&mut pool, &transfer(&a, 2, 10)).expect_err("executing ones count");
             pool.settle(&batch[0].hash(), included(&batch[0]));
@@ -397,20 +475,36 @@ mod tests {
     fn a_dropped_transaction_takes_its_successors_along() {
         let mut pool = Mempool::new(MempoolLimits::default());
         let a = key(1);
-        let all = [transfer(&a, 0, 10), transfer(&a, 1, 10), transfer(&a, 2, 10)];
-        let tickets: Vec<_> = all.iter().map(|t| add(&mut pool, t).expect("room")).collect();
+        let all = [
+            transfer(&a, 0, 10),
+            transfer(&a, 1, 10),
+            transfer(&a, 2, 10),
+        ];
+        let tickets: Vec<_> = all
+            .iter()
+            .map(|t| add(&mut pool, t).expect("room"))
+            .collect();
         let other = transfer(&key(2), 0, 10);
         add(&mut pool, &other).expect("room");
         pool.take_batch(10, 1);
-        pool.settle(&all[0].hash(), Verdict::Dropped(Arc::new(AdmitError::BadSignature)));
+        pool.settle(
+            &all[0].hash(),
+            Verdict::Dropped(Arc::new(AdmitError::BadSignature)),
+        );
         pool.realign(&a.address(), 0);
         assert_eq!(pool.len(), 1);
         for (ticket, got) in tickets.iter().zip(0..).skip(1) {
             let verdict = ticket.borrow().clone();
-            let Some(Verdict::Dropped(error)) = verdict else { panic!("{got}: {verdict:?}") };
+            let Some(Verdict::Dropped(error)) = verdict else {
+                panic!("{got}: {verdict:?}")
+            };
             assert!(matches!(*error, AdmitError::NonceTooHigh { expected: 0, got: g } if g == got));
         }
-        assert_eq!(pool.take_batch(100, 10)[0].hash(), other.hash(), "the queue forgot them too");
+        assert_eq!(
+            pool.take_batch(100, 10)[0].hash(),
+            other.hash(),
+            "the queue forgot them too"
+        );
         // The sender can start over.
         add(&mut pool, &transfer(&a, 0, 12)).expect("room");
     }
@@ -423,7 +517,13 @@ mod tests {
             add(&mut pool, &transfer(&a, nonce, 10)).expect("room");
         }
         pool.realign(&a.address(), 5);
-        assert_eq!(pool.pending(&a.address(), 5), Pending { count: 2, cost: 2 * 25 });
+        assert_eq!(
+            pool.pending(&a.address(), 5),
+            Pending {
+                count: 2,
+                cost: 2 * 25
+            }
+        );
         assert_eq!(pool.take_batch(100, 10).len(), 2);
     }
 

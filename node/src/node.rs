@@ -132,25 +132,46 @@ impl Node {
     pub async fn start(config: NodeConfig) -> Result<Node, StartError> {
         let mode = config.mode;
         let opened = tokio::task::spawn_blocking(move || open(config.data_dir, mode));
-        let (chain, data_dir) =
-            opened.await.map_err(|error| StartError::Thread(io::Error::other(error)))??;
+        let (chain, data_dir) = opened
+            .await
+            .map_err(|error| StartError::Thread(io::Error::other(error)))??;
         let listener = listen(config.listen, &chain.params().limits);
-        let listener =
-            listener.await.map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let threads = std::thread::available_parallelism().map_or(2, |threads| threads.get().clamp(2, 8));
-        let workers = |name, queue| Workers::start(name, threads, queue).map_err(StartError::Thread);
+        let listener = listener.await.map_err(|source| StartError::Listen {
+            address: config.listen,
+            source,
+        })?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: config.listen,
+            source,
+        })?;
+        let threads =
+            std::thread::available_parallelism().map_or(2, |threads| threads.get().clamp(2, 8));
+        let workers =
+            |name, queue| Workers::start(name, threads, queue).map_err(StartError::Thread);
         let admission = Arc::new(workers("slackline-admit", ADMISSION_QUEUE)?);
         let views = Arc::new(workers("slackline-view", VIEW_QUEUE)?);
-        let producer = Producer::start(chain.clone(), config.mempool).map_err(StartError::Thread)?;
+        let producer =
+            Producer::start(chain.clone(), config.mempool).map_err(StartError::Thread)?;
         let producer = Arc::new(producer);
         let (handler_gone, gone) = mpsc::channel(1);
-        let handler =
-            Handler::new(chain.clone(), producer.clone(), admission.clone(), views.clone(), handler_gone);
+        let handler = Handler::new(
+            chain.clone(),
+            producer.clone(),
+            admission.clone(),
+            views.clone(),
+            handler_gone,
+        );
         let server = listener.start(handler.into_rpc());
-        Ok(Node { server, address, gone, admission, views, producer, chain, data_dir })
+        Ok(Node {
+            server,
+            address,
+            gone,
+            admission,
+            views,
+            producer,
+            chain,
+            data_dir,
+        })
     }
 
     /// Where RPC is served.
@@ -204,7 +225,10 @@ impl Node {
         };
         // Fails if the server has stopped by itself already.
         let _ = self.server.stop();
-        if tokio::time::timeout(SHUTDOWN_GRACE, self.gone.recv()).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_GRACE, self.gone.recv())
+            .await
+            .is_err()
+        {
             tracing::warn!("some connections did not end in time");
         }
         let _ = tokio::task::spawn_blocking(move || {
@@ -228,7 +252,10 @@ fn open(data_dir: Option<PathBuf>, mode: Mode) -> Result<(Arc<Chain>, DataDir), 
     let data_dir = match data_dir {
         Some(path) => DataDir::Kept(path),
         None => DataDir::Temporary(
-            tempfile::Builder::new().prefix("slackline-dev-").tempdir().map_err(StartError::TempDir)?,
+            tempfile::Builder::new()
+                .prefix("slackline-dev-")
+                .tempdir()
+                .map_err(StartError::TempDir)?,
         ),
     };
     let genesis = dev::prepare(data_dir.path())?;

@@ -188,7 +188,9 @@ struct State {
 
 impl<L> fmt::Debug for Producer<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Producer").field("health", &*self.shared.health.borrow()).finish_non_exhaustive()
+        f.debug_struct("Producer")
+            .field("health", &*self.shared.health.borrow())
+            .finish_non_exhaustive()
     }
 }
 
@@ -201,7 +203,10 @@ impl<L: Ledger> Producer<L> {
     pub fn start(ledger: Arc<L>, limits: MempoolLimits) -> io::Result<Producer<L>> {
         let shared = Arc::new(Shared {
             ledger,
-            state: Mutex::new(State { mempool: Mempool::new(limits), stopping: false }),
+            state: Mutex::new(State {
+                mempool: Mempool::new(limits),
+                stopping: false,
+            }),
             wake: Condvar::new(),
             health: watch::Sender::new(Health::Running),
         });
@@ -212,7 +217,10 @@ impl<L: Ledger> Producer<L> {
                 let shared = shared.clone();
                 move || shared.main()
             })?;
-        Ok(Producer { shared, thread: Mutex::new(Some(thread)) })
+        Ok(Producer {
+            shared,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Accepts a transaction as submitted. Idempotent: the same transaction again is never an error, however far it got.
@@ -268,7 +276,9 @@ impl<L: Ledger> Producer<L> {
                 }
             }
         }
-        Err(SubmitError::TryAgainLater("the sender's transactions keep changing".to_owned()))
+        Err(SubmitError::TryAgainLater(
+            "the sender's transactions keep changing".to_owned(),
+        ))
     }
 
     /// A transaction that waits or is in the block under way. `None` means that it is not on its way: either unknown or,
@@ -313,7 +323,11 @@ impl<L: Ledger> Producer<L> {
             });
         }
         self.shared.wake.notify_one();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread {
             // The thread catches its panics and reports them as `Health::Failed`.
             let _ = thread.join();
@@ -324,7 +338,11 @@ impl<L: Ledger> Producer<L> {
 impl<L> Drop for Producer<L> {
     /// Tells the thread to end after the block under way, without waiting for it.
     fn drop(&mut self) {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).stopping = true;
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .stopping = true;
         self.shared.wake.notify_one();
     }
 }
@@ -359,7 +377,10 @@ impl<L: Ledger> Shared<L> {
         };
         let mut state = self.lock();
         if let Some(reason) = failure {
-            tracing::error!(reason, "block production has failed; nothing is accepted any more");
+            tracing::error!(
+                reason,
+                "block production has failed; nothing is accepted any more"
+            );
             self.health.send_replace(Health::Failed(reason));
         }
         // Closes the tickets. Health says why before they close.
@@ -370,9 +391,9 @@ impl<L: Ledger> Shared<L> {
         let fuel = self.ledger.params().limits.block_fuel;
         loop {
             let batch = {
-                let waiting = self
-                    .wake
-                    .wait_while(self.lock(), |state| !state.stopping && !state.mempool.has_waiting());
+                let waiting = self.wake.wait_while(self.lock(), |state| {
+                    !state.stopping && !state.mempool.has_waiting()
+                });
                 let mut state = waiting.unwrap_or_else(PoisonError::into_inner);
                 if state.stopping {
                     return Ok(());
@@ -380,11 +401,16 @@ impl<L: Ledger> Shared<L> {
                 state.mempool.take_batch(fuel, BLOCK_TRANSACTIONS)
             };
             let started = Instant::now();
-            let transactions = batch.iter().map(|transaction| (**transaction).clone()).collect();
+            let transactions = batch
+                .iter()
+                .map(|transaction| (**transaction).clone())
+                .collect();
             // The clock of the machine may go backwards; the chain's does not.
             let timestamp_ms = now_ms().max(self.ledger.head().timestamp_ms);
-            let produced =
-                self.ledger.produce_block(transactions, timestamp_ms).map_err(|error| error.to_string())?;
+            let produced = self
+                .ledger
+                .produce_block(transactions, timestamp_ms)
+                .map_err(|error| error.to_string())?;
             tracing::info!(
                 height = produced.header.height,
                 transactions = produced.receipts.len(),
@@ -402,7 +428,9 @@ impl<L: Ledger> Shared<L> {
         let height = produced.header.height;
         for receipt in produced.receipts {
             let hash = receipt.transaction;
-            state.mempool.settle(&hash, Verdict::Included(Arc::new(receipt)));
+            state
+                .mempool
+                .settle(&hash, Verdict::Included(Arc::new(receipt)));
         }
         let mut unsettled = HashSet::new();
         for (hash, error) in produced.dropped {
@@ -410,16 +438,24 @@ impl<L: Ledger> Shared<L> {
             if let Some(transaction) = state.mempool.get(&hash) {
                 unsettled.insert(transaction.transaction.sender_address());
             }
-            state.mempool.settle(&hash, Verdict::Dropped(Arc::new(error)));
+            state
+                .mempool
+                .settle(&hash, Verdict::Dropped(Arc::new(error)));
         }
         for sender in unsettled {
-            let nonce = self.ledger.account(&sender).map_err(|error| error.to_string())?.nonce;
+            let nonce = self
+                .ledger
+                .account(&sender)
+                .map_err(|error| error.to_string())?
+                .nonce;
             state.mempool.realign(&sender, nonce);
         }
         for transaction in batch {
             let hash = transaction.hash();
             if state.mempool.get(&hash).is_some() {
-                return Err(format!("block {height} neither includes nor drops transaction {hash}"));
+                return Err(format!(
+                    "block {height} neither includes nor drops transaction {hash}"
+                ));
             }
         }
         Ok(())
@@ -428,7 +464,9 @@ impl<L: Ledger> Shared<L> {
 
 /// Milliseconds since 1970 by the clock of the machine; 0 if it shows an earlier time.
 pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -511,8 +549,17 @@ mod tests {
             }
         }
         fn account(&self, address: &Address) -> Result<Account, StoreError> {
-            let nonce = self.inner().nonces.get(address).copied().unwrap_or_default();
-            Ok(Account { balance: 0, nonce, code: None })
+            let nonce = self
+                .inner()
+                .nonces
+                .get(address)
+                .copied()
+                .unwrap_or_default();
+            Ok(Account {
+                balance: 0,
+                nonce,
+                code: None,
+            })
         }
         fn receipt(&self, hash: &Hash) -> Result<Option<Receipt>, StoreError> {
             Ok(self.inner().receipts.get(hash).cloned())
@@ -520,7 +567,11 @@ mod tests {
         fn decode(&self, bytes: &[u8]) -> Result<SignedTransaction, AdmitError> {
             borsh::from_slice(bytes).map_err(|error| AdmitError::Malformed(error.to_string()))
         }
-        fn admit(&self, transaction: &SignedTransaction, pending: Pending) -> Result<(), AdmitError> {
+        fn admit(
+            &self,
+            transaction: &SignedTransaction,
+            pending: Pending,
+        ) -> Result<(), AdmitError> {
             let mut inner = self.inner();
             inner.admissions += 1;
             let sender = transaction.transaction.sender_address();
@@ -564,7 +615,10 @@ mod tests {
                             contract: None,
                         };
                         inner.receipts.insert(hash, receipt.clone());
-                        *inner.nonces.entry(transaction.transaction.sender_address()).or_default() += 1;
+                        *inner
+                            .nonces
+                            .entry(transaction.transaction.sender_address())
+                            .or_default() += 1;
                         receipts.push(receipt);
                     }
                     Order::Drop => dropped.push((hash, AdmitError::BadSignature)),
@@ -575,9 +629,16 @@ mod tests {
             }
             let mut inner = self.inner();
             inner.height += 1;
-            inner.blocks.push((receipts.iter().map(|r| r.transaction).collect(), timestamp_ms));
+            inner.blocks.push((
+                receipts.iter().map(|r| r.transaction).collect(),
+                timestamp_ms,
+            ));
             drop(inner);
-            Ok(Produced { header: self.head(), receipts, dropped })
+            Ok(Produced {
+                header: self.head(),
+                receipts,
+                dropped,
+            })
         }
     }
 
@@ -588,7 +649,10 @@ mod tests {
             nonce,
             fuel_limit: 10,
             fuel_price: 1,
-            action: Action::Transfer { to: Address::default(), amount: 0 },
+            action: Action::Transfer {
+                to: Address::default(),
+                amount: 0,
+            },
         };
         borsh::to_vec(&transaction.sign(key.signing())).expect("encoded")
     }
@@ -601,7 +665,9 @@ mod tests {
     }
 
     fn verdict(mut ticket: Ticket) -> Option<Verdict> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("runtime");
         runtime.block_on(async { ticket.wait_for(Option::is_some).await.ok()?.clone() })
     }
 
@@ -617,7 +683,10 @@ mod tests {
         let third = accept(&producer, &transfer(&key, 2));
         for nonce in 0..3 {
             let (_, progress) = producer.submit(&transfer(&key, nonce)).expect("known");
-            assert!(matches!(progress, Progress::Waiting(_)), "{nonce}: {progress:?}");
+            assert!(
+                matches!(progress, Progress::Waiting(_)),
+                "{nonce}: {progress:?}"
+            );
         }
         assert_eq!(producer.stats().transactions, 3);
         assert_eq!(producer.next_nonce(&key.address(), 0), 3);
@@ -626,7 +695,9 @@ mod tests {
         assert_eq!(blocks.recv().expect("block"), 2);
         orders.send(Order::Include).expect("sent");
         for ticket in [second, third] {
-            let Some(Verdict::Included(receipt)) = verdict(ticket) else { panic!("not included") };
+            let Some(Verdict::Included(receipt)) = verdict(ticket) else {
+                panic!("not included")
+            };
             assert_eq!(receipt.height, 2);
         }
         let (hash, progress) = producer.submit(&transfer(&key, 0)).expect("known");
@@ -648,7 +719,9 @@ mod tests {
         assert_eq!(fake.inner().admissions, 3);
         assert!(matches!(verdict(ticket), Some(Verdict::Included(_))));
         fake.inner().moves = usize::MAX;
-        let error = producer.submit(&transfer(&key, 1000)).expect_err("never at rest");
+        let error = producer
+            .submit(&transfer(&key, 1000))
+            .expect_err("never at rest");
         assert!(matches!(error, SubmitError::TryAgainLater(_)), "{error}");
     }
 
@@ -661,10 +734,20 @@ mod tests {
         blocks.recv().expect("block");
         let second = accept(&producer, &transfer(&key, 1));
         orders.send(Order::Drop).expect("sent");
-        let Some(Verdict::Dropped(error)) = verdict(first) else { panic!("not dropped") };
+        let Some(Verdict::Dropped(error)) = verdict(first) else {
+            panic!("not dropped")
+        };
         assert!(matches!(*error, AdmitError::BadSignature));
-        let Some(Verdict::Dropped(error)) = verdict(second) else { panic!("not dropped") };
-        assert!(matches!(*error, AdmitError::NonceTooHigh { expected: 0, got: 1 }));
+        let Some(Verdict::Dropped(error)) = verdict(second) else {
+            panic!("not dropped")
+        };
+        assert!(matches!(
+            *error,
+            AdmitError::NonceTooHigh {
+                expected: 0,
+                got: 1
+            }
+        ));
         // Life goes on.
         let again = accept(&producer, &transfer(&key, 0));
         blocks.recv().expect("block");
@@ -675,7 +758,8 @@ mod tests {
     #[test]
     fn stopping_finishes_the_block_under_way_and_forgets_the_rest() {
         let (fake, (blocks, orders)) = Fake::gated();
-        let producer = Arc::new(Producer::start(fake.clone(), MempoolLimits::default()).expect("thread"));
+        let producer =
+            Arc::new(Producer::start(fake.clone(), MempoolLimits::default()).expect("thread"));
         let key = Key::from_seed([1; 32]);
         let first = accept(&producer, &transfer(&key, 0));
         blocks.recv().expect("block");
@@ -685,9 +769,16 @@ mod tests {
             let producer = producer.clone();
             move || producer.stop()
         });
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
-        runtime.block_on(health.wait_for(|health| *health == Health::Stopping)).expect("watched");
-        assert!(matches!(producer.submit(&transfer(&key, 2)), Err(SubmitError::Stopping)));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("runtime");
+        runtime
+            .block_on(health.wait_for(|health| *health == Health::Stopping))
+            .expect("watched");
+        assert!(matches!(
+            producer.submit(&transfer(&key, 2)),
+            Err(SubmitError::Stopping)
+        ));
         orders.send(Order::Include).expect("sent");
         assert!(matches!(verdict(first), Some(Verdict::Included(_))));
         assert!(verdict(second).is_none());
@@ -711,18 +802,31 @@ mod tests {
             orders.send(order).expect("sent");
             assert!(verdict(ticket).is_none());
             let health = producer.health().borrow().clone();
-            assert!(matches!(&health, Health::Failed(reason) if reason.contains(expected)), "{health:?}");
+            assert!(
+                matches!(&health, Health::Failed(reason) if reason.contains(expected)),
+                "{health:?}"
+            );
             let error = producer.submit(&transfer(&key, 0)).expect_err("failed");
-            assert!(matches!(&error, SubmitError::Failed(reason) if reason.contains(expected)), "{error}");
+            assert!(
+                matches!(&error, SubmitError::Failed(reason) if reason.contains(expected)),
+                "{error}"
+            );
             producer.stop();
-            assert_eq!(*producer.health().borrow(), health, "stopping does not hide the failure");
+            assert_eq!(
+                *producer.health().borrow(),
+                health,
+                "stopping does not hide the failure"
+            );
         }
     }
 
     #[test]
     fn a_full_pool_says_try_again_later() {
         let (fake, (blocks, orders)) = Fake::gated();
-        let limits = MempoolLimits { transactions: 1, ..MempoolLimits::default() };
+        let limits = MempoolLimits {
+            transactions: 1,
+            ..MempoolLimits::default()
+        };
         let producer = Producer::start(fake, limits).expect("thread");
         let key = Key::from_seed([1; 32]);
         let first = accept(&producer, &transfer(&key, 0));

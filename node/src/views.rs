@@ -42,7 +42,9 @@ pub struct Workers {
 
 impl fmt::Debug for Workers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Workers").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Workers")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -55,8 +57,11 @@ impl Workers {
     pub fn start(name: &'static str, threads: usize, queue: usize) -> io::Result<Workers> {
         let (jobs, receiver) = sync_channel::<Job>(queue);
         let receiver = Arc::new(Mutex::new(receiver));
-        let workers =
-            Workers { name, jobs: Mutex::new(Some(jobs)), threads: Mutex::new(Vec::with_capacity(threads)) };
+        let workers = Workers {
+            name,
+            jobs: Mutex::new(Some(jobs)),
+            threads: Mutex::new(Vec::with_capacity(threads)),
+        };
         for index in 0..threads {
             let receiver = receiver.clone();
             // On an error the sender is dropped with `workers`, which ends the threads that run already.

@@ -66,33 +66,24 @@ pub fn test(root: &Path, full: bool, lint: bool, args: &[OsString]) -> Result<()
             })?;
         }
     }
-    let cargo_test = |dir: &Path, args: &[&str]| {
+    let tests = |dir: &Path, args: &[&str]| {
         let mut command = cargo(dir);
-        command.args(["test", "--locked", "--workspace"]).args(args);
-        if full {
-            command.env("SLACKLINE_FULL", "1");
-        }
+        command.args(args).args(["--locked", "--workspace"]);
+        command.envs(full.then_some(("SLACKLINE_FULL", "1")));
         command
     };
     if args.is_empty() {
         for (name, dir) in &dirs[1..] {
-            step(&format!("test {name}"), || run(&mut cargo_test(dir, &[])))?;
+            step(&format!("test {name}"), || run(&mut tests(dir, &["test"])))?;
         }
         step("test documentation", || {
-            run(&mut cargo_test(root, &["--doc"]))
+            run(&mut tests(root, &["test", "--doc"]))
         })?;
     }
     eprintln!("==> test main");
     let mut command = match find("cargo-nextest") {
-        Some(_) => {
-            let mut command = cargo(root);
-            command.args(["nextest", "run", "--locked", "--workspace"]);
-            if full {
-                command.env("SLACKLINE_FULL", "1");
-            }
-            command
-        }
-        None => cargo_test(root, &["--lib", "--bins", "--tests"]),
+        Some(_) => tests(root, &["nextest", "run"]),
+        None => tests(root, &["test", "--lib", "--bins", "--tests"]),
     };
     run(command.args(args)).context("step `test main` failed")
 }

@@ -35,6 +35,7 @@
 
 use crate::PassError;
 use crate::fuel::{insts, is_counter_access, pinned_register_user};
+use crate::placement::{constant_amount, place};
 use crate::trampoline::is_wasm_call;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::entity::{EntitySet, SecondaryMap};
@@ -502,7 +503,19 @@ fn apply(func: &mut Function, plan: Plan) {
     for &inst in &plan.comparisons {
         func.layout.remove_inst(inst);
     }
-    for &inst in &plan.charges {
+    for &inst in &plan.accesses {
+        func.layout.remove_inst(inst);
+    }
+    for check in &plan.checks {
+        func.layout.remove_block_and_insts(check.exhausted);
+    }
+    remove_counters(func, &plan.counters);
+    // Additions of constants can go elsewhere; those of computed amounts stay where they are.
+    let (constant, computed): (Vec<Inst>, Vec<Inst>) = plan
+        .charges
+        .iter()
+        .partition(|&&inst| constant_amount(func, inst).is_some());
+    for inst in computed {
         let amount = func.dfg.inst_args(inst)[1];
         let mut pos = FuncCursor::new(func).at_inst(inst);
         pos.use_srcloc(inst);
@@ -511,13 +524,7 @@ fn apply(func: &mut Function, plan: Plan) {
         pos.ins().set_pinned_reg(counter);
         pos.remove_inst();
     }
-    for &inst in &plan.accesses {
-        func.layout.remove_inst(inst);
-    }
-    for check in &plan.checks {
-        func.layout.remove_block_and_insts(check.exhausted);
-    }
-    remove_counters(func, &plan.counters);
+    place(func, &constant);
 }
 
 /// Removes what is left of the counter: block parameters, and the arguments passed to them.

@@ -42,6 +42,7 @@
 mod body;
 mod error;
 mod fuel;
+mod placement;
 mod trampoline;
 
 use cranelift_codegen::ir::{Function, UserFuncName};

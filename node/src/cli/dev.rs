@@ -69,7 +69,11 @@ impl Dev {
             };
             anyhow::anyhow!("{error}{hint}")
         })?;
-        print(&if self.print_json { describe_json(&node)? } else { describe(&node)? })?;
+        print(&if self.print_json {
+            describe_json(&node)?
+        } else {
+            describe(&node)?
+        })?;
 
         let mut health = node.health();
         tokio::select! {
@@ -96,18 +100,29 @@ impl Dev {
 
 /// The development accounts that the node's chain has, with what they own now.
 fn accounts(node: &Node) -> anyhow::Result<Vec<(&'static str, Address, u128)>> {
-    let named = DEV_NAMES.into_iter().filter_map(|name| Some((name, dev_key(name)?.address())));
-    named.map(|(name, address)| Ok((name, address, node.chain().account(&address)?.balance))).collect()
+    let named = DEV_NAMES
+        .into_iter()
+        .filter_map(|name| Some((name, dev_key(name)?.address())));
+    named
+        .map(|(name, address)| Ok((name, address, node.chain().account(&address)?.balance)))
+        .collect()
 }
 
 fn describe(node: &Node) -> anyhow::Result<String> {
     let head = node.chain().head();
     let chain_id = node.genesis().chain_id;
-    let kept = if node.is_temporary() { " (temporary: removed at exit)" } else { "" };
+    let kept = if node.is_temporary() {
+        " (temporary: removed at exit)"
+    } else {
+        ""
+    };
     let mut about = Table::default();
     about
         .row("slackline", env!("CARGO_PKG_VERSION"))
-        .row("chain", format!("{chain_id}, {} metering", node.chain().mode()))
+        .row(
+            "chain",
+            format!("{chain_id}, {} metering", node.chain().mode()),
+        )
         .row("data", format!("{}{kept}", node.data_dir().display()))
         .row("height", head.height)
         .row("rpc", format!("{} (HTTP and WebSocket)", node.rpc_url()));

@@ -26,7 +26,13 @@ struct Cli {
     command: Command,
 
     /// The node to talk to.
-    #[arg(long, global = true, value_name = "URL", env = "SLACKLINE_RPC", default_value = "http://127.0.0.1:8545")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "SLACKLINE_RPC",
+        default_value = "http://127.0.0.1:8545"
+    )]
     rpc: String,
 
     /// Print the node's answer as JSON.
@@ -100,7 +106,11 @@ fn run(cli: Cli, is_node: bool, output: &Output) -> anyhow::Result<ExitCode> {
 
 /// Logs go to standard error; `SLACKLINE_LOG` says which, as in `info,slackline_executor=debug`.
 fn start_logging(is_node: bool) {
-    let default = if is_node { "info,jsonrpsee=warn" } else { "warn" };
+    let default = if is_node {
+        "info,jsonrpsee=warn"
+    } else {
+        "warn"
+    };
     let filter =
         EnvFilter::try_from_env("SLACKLINE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
@@ -113,7 +123,10 @@ fn start_logging(is_node: bool) {
 
 /// A number of units, in which people may group digits with `_` or `,`.
 fn number<T: std::str::FromStr<Err = std::num::ParseIntError>>(text: &str) -> Result<T, String> {
-    let digits: String = text.chars().filter(|digit| !matches!(digit, '_' | ',')).collect();
+    let digits: String = text
+        .chars()
+        .filter(|digit| !matches!(digit, '_' | ','))
+        .collect();
     digits.parse().map_err(|error| format!("{error}"))
 }
 

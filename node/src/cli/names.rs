@@ -15,12 +15,15 @@ pub(crate) struct Names {
 
 impl Names {
     pub(crate) fn on_chain(chain_id: u64) -> Names {
-        Names { dev: chain_id == DEV_CHAIN_ID }
+        Names {
+            dev: chain_id == DEV_CHAIN_ID,
+        }
     }
 
     /// The account called `text`: 64 hexadecimal digits, a development account or a key file.
     pub(crate) fn resolve(&self, text: &str) -> anyhow::Result<Address> {
-        text.parse().or_else(|_| self.address(text).map_err(anyhow::Error::msg))
+        text.parse()
+            .or_else(|_| self.address(text).map_err(anyhow::Error::msg))
     }
 
     /// The key of the sender called `from`; alice on a development chain if nobody is.
@@ -62,9 +65,14 @@ impl AddressBook for Names {
             return Ok(key.address());
         }
         if Path::new(name).exists() {
-            return Key::read(Path::new(name)).map(|key| key.address()).map_err(|error| error.to_string());
+            return Key::read(Path::new(name))
+                .map(|key| key.address())
+                .map_err(|error| error.to_string());
         }
-        Err(format!("{name:?} is {}", self.known(&["an address (64 hexadecimal digits)", "a key file"])))
+        Err(format!(
+            "{name:?} is {}",
+            self.known(&["an address (64 hexadecimal digits)", "a key file"])
+        ))
     }
 
     fn name(&self, address: &Address) -> Option<String> {
@@ -82,10 +90,17 @@ mod tests {
         let bob = dev.resolve("bob").expect("bob");
         assert_eq!(dev.name(&bob).as_deref(), Some("bob"));
         assert_eq!(dev.resolve(&bob.to_string()).expect("hex"), bob);
-        assert_eq!(dev.sender(None).expect("alice").address(), dev.resolve("alice").expect("alice"));
+        assert_eq!(
+            dev.sender(None).expect("alice").address(),
+            dev.resolve("alice").expect("alice")
+        );
         assert_eq!(dev.sender(Some("bob")).expect("bob").address(), bob);
-        other.resolve("bob").expect_err("public keys are for development");
-        other.sender(Some("bob")).expect_err("public keys are for development");
+        other
+            .resolve("bob")
+            .expect_err("public keys are for development");
+        other
+            .sender(Some("bob"))
+            .expect_err("public keys are for development");
         other.sender(None).expect_err("no default");
         assert_eq!(other.name(&bob), None);
     }
@@ -99,8 +114,17 @@ mod tests {
         let names = Names::on_chain(1);
         let path = path.to_str().expect("UTF-8");
         assert_eq!(names.resolve(path).expect("key file"), key.address());
-        assert_eq!(names.sender(Some(path)).expect("key file").address(), key.address());
+        assert_eq!(
+            names.sender(Some(path)).expect("key file").address(),
+            key.address()
+        );
         std::fs::write(path, "no").expect("written");
-        assert!(names.resolve(path).expect_err("damaged").to_string().contains("not a key file"));
+        assert!(
+            names
+                .resolve(path)
+                .expect_err("damaged")
+                .to_string()
+                .contains("not a key file")
+        );
     }
 }

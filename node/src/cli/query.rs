@@ -42,7 +42,9 @@ impl Account {
     pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
         let names = remote.names().await?;
         let address = names.resolve(&self.account)?;
-        let answer = remote.ask(remote.client().get_account(address.to_string())).await?;
+        let answer = remote
+            .ask(remote.client().get_account(address.to_string()))
+            .await?;
         output.show(&answer, |answer| {
             let mut table = Table::default();
             table
@@ -64,7 +66,9 @@ impl Account {
 impl Tx {
     pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
         let names = remote.names().await?;
-        let answer = remote.ask(remote.client().get_transaction(self.hash.to_string())).await?;
+        let answer = remote
+            .ask(remote.client().get_transaction(self.hash.to_string()))
+            .await?;
         output.show(&answer, |answer| {
             let mut table = Table::default();
             let status = match answer.status {
@@ -77,7 +81,10 @@ impl Tx {
                 show_transaction(&mut table, transaction, &names);
             }
             if let Some(receipt) = &answer.receipt {
-                let limit = answer.transaction.as_ref().map(|transaction| transaction.fuel_limit);
+                let limit = answer
+                    .transaction
+                    .as_ref()
+                    .map(|transaction| transaction.fuel_limit);
                 show_receipt(&mut table, receipt, limit, None, &names);
             }
             table
@@ -90,10 +97,14 @@ impl Tx {
 }
 
 fn show_transaction(table: &mut Table, transaction: &TransactionJson, names: &Names) {
-    table.row("sender", names.show(&transaction.sender)).row("nonce", transaction.nonce);
+    table
+        .row("sender", names.show(&transaction.sender))
+        .row("nonce", transaction.nonce);
     match &transaction.action {
         ActionJson::Transfer { to, amount } => {
-            table.row("transfers", grouped(amount.0)).row("to", names.show(to));
+            table
+                .row("transfers", grouped(amount.0))
+                .row("to", names.show(to));
         }
         ActionJson::Deploy { code_bytes, input } => {
             table.row("deploys", format!("{} bytes of code", grouped(*code_bytes)));
@@ -101,7 +112,11 @@ fn show_transaction(table: &mut Table, transaction: &TransactionJson, names: &Na
                 table.row("input", format!("0x{input}"));
             }
         }
-        ActionJson::Call { contract, method, input } => {
+        ActionJson::Call {
+            contract,
+            method,
+            input,
+        } => {
             table.row("calls", format!("{} of {contract}", printable(method)));
             if !input.0.is_empty() {
                 table.row("input", format!("0x{input}"));
@@ -119,7 +134,10 @@ impl Block {
                 .row("block", answer.hash)
                 .row("height", answer.header.height)
                 .row("parent", answer.header.parent)
-                .row("timestamp", format!("{} ms since 1970", answer.header.timestamp_ms))
+                .row(
+                    "timestamp",
+                    format!("{} ms since 1970", answer.header.timestamp_ms),
+                )
                 .row("proposer", answer.header.proposer)
                 .row("writes", answer.header.writes)
                 .row("fuel used", grouped(answer.header.fuel_used))
@@ -136,7 +154,9 @@ impl Block {
 impl Methods {
     pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
         let contract = remote.names().await?.resolve(&self.contract)?;
-        let answer = remote.ask(remote.client().get_methods(contract.to_string())).await?;
+        let answer = remote
+            .ask(remote.client().get_methods(contract.to_string()))
+            .await?;
         output.show(&answer, |answer| {
             let mut table = Table::default();
             table.row("contract", answer.contract);

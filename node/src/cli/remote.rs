@@ -15,7 +15,9 @@ pub(crate) enum RemoteError {
     #[error("{}", .0.message())]
     Refused(ErrorObjectOwned),
     /// No node was reached, or it did not answer as one.
-    #[error("cannot talk to a node at {url}: {reason}\n(is one running? `slackline dev` starts one; --rpc says where to look)")]
+    #[error(
+        "cannot talk to a node at {url}: {reason}\n(is one running? `slackline dev` starts one; --rpc says where to look)"
+    )]
     Unreachable {
         /// Where.
         url: String,
@@ -38,8 +40,14 @@ impl Remote {
             .max_request_size(u32::MAX)
             .max_response_size(u32::MAX)
             .build(url)
-            .map_err(|error| RemoteError::Unreachable { url: url.to_owned(), reason: chain(&error) })?;
-        Ok(Remote { url: url.to_owned(), client })
+            .map_err(|error| RemoteError::Unreachable {
+                url: url.to_owned(),
+                reason: chain(&error),
+            })?;
+        Ok(Remote {
+            url: url.to_owned(),
+            client,
+        })
     }
 
     /// The methods.
@@ -54,7 +62,10 @@ impl Remote {
     ) -> Result<T, RemoteError> {
         request.await.map_err(|error| match error {
             ClientError::Call(object) => RemoteError::Refused(object),
-            other => RemoteError::Unreachable { url: self.url.clone(), reason: chain(&other) },
+            other => RemoteError::Unreachable {
+                url: self.url.clone(),
+                reason: chain(&other),
+            },
         })
     }
 

@@ -88,13 +88,17 @@ impl Deploy {
         let names = Names::on_chain(status.chain_id);
         let input = args::encode(&self.args.args, &names)?;
         let bytes = code.len() as u64 + input.len() as u64;
-        let per_byte =
-            status.params.deploy_per_byte_fuel.saturating_add(status.params.transaction_per_byte_fuel);
+        let per_byte = status
+            .params
+            .deploy_per_byte_fuel
+            .saturating_add(status.params.transaction_per_byte_fuel);
         let fuel = DEFAULT_FUEL
             .saturating_add(bytes.saturating_mul(per_byte))
             .min(status.params.transaction_fuel);
         let action = Action::Deploy { code, input };
-        self.terms.send(action, fuel, None, &status, remote, output).await
+        self.terms
+            .send(action, fuel, None, &status, remote, output)
+            .await
     }
 }
 
@@ -104,8 +108,14 @@ impl Call {
         let names = Names::on_chain(status.chain_id);
         let contract = names.resolve(&self.contract)?;
         let input = args::encode(&self.args.args, &names)?;
-        let action = Action::Call { contract, method: self.method, input };
-        self.terms.send(action, DEFAULT_FUEL, self.returns, &status, remote, output).await
+        let action = Action::Call {
+            contract,
+            method: self.method,
+            input,
+        };
+        self.terms
+            .send(action, DEFAULT_FUEL, self.returns, &status, remote, output)
+            .await
     }
 }
 
@@ -113,8 +123,13 @@ impl Transfer {
     pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
         let status = remote.status().await?;
         let to = Names::on_chain(status.chain_id).resolve(&self.to)?;
-        let action = Action::Transfer { to, amount: self.amount };
-        self.terms.send(action, DEFAULT_FUEL, None, &status, remote, output).await
+        let action = Action::Transfer {
+            to,
+            amount: self.amount,
+        };
+        self.terms
+            .send(action, DEFAULT_FUEL, None, &status, remote, output)
+            .await
     }
 }
 
@@ -157,7 +172,13 @@ impl Terms {
             let mut table = Table::default();
             table.row("transaction", answer.hash);
             if let Some(receipt) = &answer.receipt {
-                show_receipt(&mut table, receipt, Some(fuel_limit), returns.as_ref(), &names);
+                show_receipt(
+                    &mut table,
+                    receipt,
+                    Some(fuel_limit),
+                    returns.as_ref(),
+                    &names,
+                );
             }
             table
         })?;
@@ -188,13 +209,18 @@ pub(super) fn show_receipt(
     returns: Option<&ReturnType>,
     names: &Names,
 ) {
-    table.row("block", format!("{}, index {}", receipt.height, receipt.index));
+    table.row(
+        "block",
+        format!("{}, index {}", receipt.height, receipt.index),
+    );
     table.outcome(&receipt.outcome);
     show_returned(table, &receipt.outcome, returns, names);
     if let Some(contract) = &receipt.contract {
         table.row("contract", contract);
     }
-    table.row("fuel used", fuel(receipt.fuel_used, fuel_limit)).row("fee", grouped(receipt.fee.0));
+    table
+        .row("fuel used", fuel(receipt.fuel_used, fuel_limit))
+        .row("fee", grouped(receipt.fee.0));
     table.logs(&receipt.logs);
 }
 

@@ -32,7 +32,10 @@ impl View {
     pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
         let names = remote.names().await?;
         let contract = names.resolve(&self.contract)?;
-        let caller = self.caller.map(|caller| names.resolve(&caller)).transpose()?;
+        let caller = self
+            .caller
+            .map(|caller| names.resolve(&caller))
+            .transpose()?;
         let input = args::encode(&self.args.args, &names)?;
         let call = remote.client().call_view(
             contract.to_string(),
@@ -44,9 +47,13 @@ impl View {
         let answer = remote.ask(call).await?;
         output.show(&answer, |answer| {
             let mut table = Table::default();
-            table.row("after block", answer.height).outcome(&answer.outcome);
+            table
+                .row("after block", answer.height)
+                .outcome(&answer.outcome);
             show_returned(&mut table, &answer.outcome, self.returns.as_ref(), &names);
-            table.row("fuel used", fuel(answer.fuel_used, Some(self.fuel_limit))).logs(&answer.logs);
+            table
+                .row("fuel used", fuel(answer.fuel_used, Some(self.fuel_limit)))
+                .logs(&answer.logs);
             table
         })?;
         Ok(exit_code(&answer.outcome))

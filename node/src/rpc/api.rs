@@ -5,7 +5,8 @@
 
 use super::error::RpcError;
 use super::types::{
-    AccountJson, BlockJson, MethodsJson, StatusJson, Submitted, TransactionAnswer, ViewJson, WaitUntil,
+    AccountJson, BlockJson, MethodsJson, StatusJson, Submitted, TransactionAnswer, ViewJson,
+    WaitUntil,
 };
 use jsonrpsee::proc_macros::rpc;
 

@@ -79,7 +79,11 @@ pub enum RpcError {
     NoContract { contract: Address },
     /// Returned by `submit_transaction` and `call_view` for a method that the contract does not have.
     #[error("the contract has no method {method:?}; it has {}", list(available))]
-    UnknownMethod { contract: Address, method: String, available: Vec<String> },
+    UnknownMethod {
+        contract: Address,
+        method: String,
+        available: Vec<String>,
+    },
     /// Returned by `submit_transaction` for a deployment of something that cannot be a contract.
     #[error("the code is refused: {reason}")]
     InvalidCode { reason: String },
@@ -119,7 +123,11 @@ pub enum RpcError {
 }
 
 fn list(methods: &[String]) -> String {
-    if methods.is_empty() { "none".to_owned() } else { methods.join(", ") }
+    if methods.is_empty() {
+        "none".to_owned()
+    } else {
+        methods.join(", ")
+    }
 }
 
 impl RpcError {
@@ -166,39 +174,60 @@ impl From<RpcError> for ErrorObjectOwned {
 impl From<&AdmitError> for RpcError {
     fn from(error: &AdmitError) -> RpcError {
         match error {
-            AdmitError::TooLarge { bytes, limit } => {
-                RpcError::TransactionTooLarge { bytes: *bytes as u64, limit: *limit as u64 }
-            }
-            AdmitError::Malformed(reason) => RpcError::MalformedTransaction { reason: reason.clone() },
-            AdmitError::WrongChain { expected, got } => {
-                RpcError::WrongChain { expected: *expected, got: *got }
-            }
+            AdmitError::TooLarge { bytes, limit } => RpcError::TransactionTooLarge {
+                bytes: *bytes as u64,
+                limit: *limit as u64,
+            },
+            AdmitError::Malformed(reason) => RpcError::MalformedTransaction {
+                reason: reason.clone(),
+            },
+            AdmitError::WrongChain { expected, got } => RpcError::WrongChain {
+                expected: *expected,
+                got: *got,
+            },
             AdmitError::BadSignature => RpcError::BadSignature,
-            AdmitError::NonceTooLow { expected, got } => {
-                RpcError::NonceTooLow { expected: *expected, got: *got }
-            }
-            AdmitError::NonceTooHigh { expected, got } => {
-                RpcError::NonceTooHigh { expected: *expected, got: *got }
-            }
+            AdmitError::NonceTooLow { expected, got } => RpcError::NonceTooLow {
+                expected: *expected,
+                got: *got,
+            },
+            AdmitError::NonceTooHigh { expected, got } => RpcError::NonceTooHigh {
+                expected: *expected,
+                got: *got,
+            },
             AdmitError::InsufficientBalance { needed, available } => {
-                RpcError::InsufficientBalance { needed: Amount(*needed), available: Amount(*available) }
+                RpcError::InsufficientBalance {
+                    needed: Amount(*needed),
+                    available: Amount(*available),
+                }
             }
-            AdmitError::FuelLimitTooLow { minimum, got } => {
-                RpcError::FuelLimitTooLow { minimum: *minimum, got: *got }
-            }
-            AdmitError::FuelLimitTooHigh { maximum, got } => {
-                RpcError::FuelLimitTooHigh { maximum: *maximum, got: *got }
-            }
-            AdmitError::NoContract(contract) => RpcError::NoContract { contract: *contract },
-            AdmitError::UnknownMethod { contract, method, available } => RpcError::UnknownMethod {
+            AdmitError::FuelLimitTooLow { minimum, got } => RpcError::FuelLimitTooLow {
+                minimum: *minimum,
+                got: *got,
+            },
+            AdmitError::FuelLimitTooHigh { maximum, got } => RpcError::FuelLimitTooHigh {
+                maximum: *maximum,
+                got: *got,
+            },
+            AdmitError::NoContract(contract) => RpcError::NoContract {
+                contract: *contract,
+            },
+            AdmitError::UnknownMethod {
+                contract,
+                method,
+                available,
+            } => RpcError::UnknownMethod {
                 contract: *contract,
                 method: method.clone(),
                 available: available.clone(),
             },
-            AdmitError::InvalidCode(error) => RpcError::InvalidCode { reason: error.to_string() },
+            AdmitError::InvalidCode(error) => RpcError::InvalidCode {
+                reason: error.to_string(),
+            },
             AdmitError::Store(error) => RpcError::from(error),
             // The executor may come to know more reasons than this list.
-            other => RpcError::Refused { reason: other.to_string() },
+            other => RpcError::Refused {
+                reason: other.to_string(),
+            },
         }
     }
 }
@@ -206,29 +235,43 @@ impl From<&AdmitError> for RpcError {
 impl From<&ViewError> for RpcError {
     fn from(error: &ViewError) -> RpcError {
         match error {
-            ViewError::NoContract(contract) => RpcError::NoContract { contract: *contract },
-            ViewError::UnknownMethod { contract, method, available } => RpcError::UnknownMethod {
+            ViewError::NoContract(contract) => RpcError::NoContract {
+                contract: *contract,
+            },
+            ViewError::UnknownMethod {
+                contract,
+                method,
+                available,
+            } => RpcError::UnknownMethod {
                 contract: *contract,
                 method: method.clone(),
                 available: available.clone(),
             },
-            ViewError::FuelLimitTooHigh { maximum, got } => {
-                RpcError::FuelLimitTooHigh { maximum: *maximum, got: *got }
-            }
-            ViewError::InputTooLarge { bytes, limit } => {
-                RpcError::InputTooLarge { bytes: *bytes as u64, limit: *limit as u64 }
-            }
+            ViewError::FuelLimitTooHigh { maximum, got } => RpcError::FuelLimitTooHigh {
+                maximum: *maximum,
+                got: *got,
+            },
+            ViewError::InputTooLarge { bytes, limit } => RpcError::InputTooLarge {
+                bytes: *bytes as u64,
+                limit: *limit as u64,
+            },
             ViewError::Execution(ExecutionError::Store(error)) => RpcError::from(error),
-            ViewError::Execution(error) => RpcError::Internal { reason: error.to_string() },
+            ViewError::Execution(error) => RpcError::Internal {
+                reason: error.to_string(),
+            },
             // As for transactions.
-            other => RpcError::Refused { reason: other.to_string() },
+            other => RpcError::Refused {
+                reason: other.to_string(),
+            },
         }
     }
 }
 
 impl From<&StoreError> for RpcError {
     fn from(error: &StoreError) -> RpcError {
-        RpcError::Storage { reason: error.to_string() }
+        RpcError::Storage {
+            reason: error.to_string(),
+        }
     }
 }
 
@@ -253,9 +296,13 @@ impl From<SubmitError> for RpcError {
 impl From<WorkError> for RpcError {
     fn from(error: WorkError) -> RpcError {
         match error {
-            WorkError::Full => RpcError::TryAgainLater { reason: error.to_string() },
+            WorkError::Full => RpcError::TryAgainLater {
+                reason: error.to_string(),
+            },
             WorkError::Stopped => RpcError::NodeStopping { hash: None },
-            WorkError::Panicked => RpcError::Internal { reason: error.to_string() },
+            WorkError::Panicked => RpcError::Internal {
+                reason: error.to_string(),
+            },
         }
     }
 }
@@ -270,25 +317,50 @@ mod tests {
         let text = || "text".to_owned();
         let contract = Address([1; 32]);
         vec![
-            RpcError::InvalidParams { parameter: text(), reason: text() },
+            RpcError::InvalidParams {
+                parameter: text(),
+                reason: text(),
+            },
             RpcError::TransactionTooLarge { bytes: 1, limit: 2 },
             RpcError::MalformedTransaction { reason: text() },
-            RpcError::WrongChain { expected: 1, got: 2 },
+            RpcError::WrongChain {
+                expected: 1,
+                got: 2,
+            },
             RpcError::BadSignature,
-            RpcError::NonceTooLow { expected: 1, got: 2 },
-            RpcError::NonceTooHigh { expected: 1, got: 2 },
-            RpcError::InsufficientBalance { needed: Amount(u128::MAX), available: Amount(2) },
-            RpcError::FuelLimitTooLow { minimum: 1, got: u64::MAX },
+            RpcError::NonceTooLow {
+                expected: 1,
+                got: 2,
+            },
+            RpcError::NonceTooHigh {
+                expected: 1,
+                got: 2,
+            },
+            RpcError::InsufficientBalance {
+                needed: Amount(u128::MAX),
+                available: Amount(2),
+            },
+            RpcError::FuelLimitTooLow {
+                minimum: 1,
+                got: u64::MAX,
+            },
             RpcError::FuelLimitTooHigh { maximum: 1, got: 2 },
             RpcError::NoContract { contract },
-            RpcError::UnknownMethod { contract, method: text(), available: vec![text()] },
+            RpcError::UnknownMethod {
+                contract,
+                method: text(),
+                available: vec![text()],
+            },
             RpcError::InvalidCode { reason: text() },
             RpcError::Refused { reason: text() },
             RpcError::InputTooLarge { bytes: 1, limit: 2 },
             RpcError::NoBlock { height: 1, head: 2 },
             RpcError::TryAgainLater { reason: text() },
             RpcError::NodeStopping { hash: None },
-            RpcError::NodeFailed { reason: text(), hash: Some(Hash([3; 32])) },
+            RpcError::NodeFailed {
+                reason: text(),
+                hash: Some(Hash([3; 32])),
+            },
             RpcError::Storage { reason: text() },
             RpcError::Internal { reason: text() },
         ]
@@ -323,17 +395,31 @@ mod tests {
     #[test]
     fn each_kind_has_its_own_code_and_its_row_in_the_table() {
         let all = all();
-        assert_eq!(all.iter().map(position).collect::<Vec<_>>(), (0..all.len()).collect::<Vec<_>>());
+        assert_eq!(
+            all.iter().map(position).collect::<Vec<_>>(),
+            (0..all.len()).collect::<Vec<_>>()
+        );
         let codes: HashSet<i32> = all.iter().map(RpcError::code).collect();
         assert_eq!(codes.len(), all.len());
-        let rows: Vec<&str> =
-            include_str!("error.rs").lines().filter(|line| line.starts_with("//! | ")).skip(1).collect();
+        let rows: Vec<&str> = include_str!("error.rs")
+            .lines()
+            .filter(|line| line.starts_with("//! | "))
+            .skip(1)
+            .collect();
         assert_eq!(rows.len(), all.len());
         for (error, row) in all.iter().zip(rows) {
             let data = serde_json::to_value(error).expect("JSON");
             let kind = data["kind"].as_str().expect("kind");
-            assert!(row.starts_with(&format!("//! | {} | `{kind}` |", error.code())), "{row}");
-            for field in data.as_object().expect("object").keys().filter(|key| *key != "kind") {
+            assert!(
+                row.starts_with(&format!("//! | {} | `{kind}` |", error.code())),
+                "{row}"
+            );
+            for field in data
+                .as_object()
+                .expect("object")
+                .keys()
+                .filter(|key| *key != "kind")
+            {
                 assert!(row.contains(&format!("`{field}`")), "{field}: {row}");
             }
         }
@@ -351,12 +437,18 @@ mod tests {
         }
         let foreign = ErrorObjectOwned::owned(1001, "x", Some(RpcError::BadSignature));
         assert_eq!(RpcError::from_object(&foreign), None);
-        assert_eq!(RpcError::from_object(&ErrorObjectOwned::owned(1001, "x", None::<()>)), None);
+        assert_eq!(
+            RpcError::from_object(&ErrorObjectOwned::owned(1001, "x", None::<()>)),
+            None
+        );
     }
 
     #[test]
     fn amounts_are_strings_in_the_data() {
-        let error = RpcError::InsufficientBalance { needed: Amount(u128::MAX), available: Amount(0) };
+        let error = RpcError::InsufficientBalance {
+            needed: Amount(u128::MAX),
+            available: Amount(0),
+        };
         let data = serde_json::to_value(&error).expect("JSON");
         assert_eq!(data["needed"], u128::MAX.to_string());
         assert_eq!(data["available"], "0");
@@ -378,23 +470,39 @@ mod tests {
                 serde_json::json!({"kind": "malformed_transaction", "reason": "why"}),
             ),
             (
-                AdmitError::WrongChain { expected: 1, got: 2 },
+                AdmitError::WrongChain {
+                    expected: 1,
+                    got: 2,
+                },
                 1003,
                 serde_json::json!({"kind": "wrong_chain", "expected": 1, "got": 2}),
             ),
-            (AdmitError::BadSignature, 1004, serde_json::json!({"kind": "bad_signature"})),
             (
-                AdmitError::NonceTooLow { expected: 1, got: 2 },
+                AdmitError::BadSignature,
+                1004,
+                serde_json::json!({"kind": "bad_signature"}),
+            ),
+            (
+                AdmitError::NonceTooLow {
+                    expected: 1,
+                    got: 2,
+                },
                 1005,
                 serde_json::json!({"kind": "nonce_too_low", "expected": 1, "got": 2}),
             ),
             (
-                AdmitError::NonceTooHigh { expected: 1, got: 2 },
+                AdmitError::NonceTooHigh {
+                    expected: 1,
+                    got: 2,
+                },
                 1006,
                 serde_json::json!({"kind": "nonce_too_high", "expected": 1, "got": 2}),
             ),
             (
-                AdmitError::InsufficientBalance { needed: 1, available: 2 },
+                AdmitError::InsufficientBalance {
+                    needed: 1,
+                    available: 2,
+                },
                 1007,
                 serde_json::json!({"kind": "insufficient_balance", "needed": "1", "available": "2"}),
             ),
@@ -414,7 +522,11 @@ mod tests {
                 serde_json::json!({"kind": "no_contract", "contract": contract}),
             ),
             (
-                AdmitError::UnknownMethod { contract, method: method(), available: vec![method()] },
+                AdmitError::UnknownMethod {
+                    contract,
+                    method: method(),
+                    available: vec![method()],
+                },
                 1011,
                 serde_json::json!(
                     {"kind": "unknown_method", "contract": contract, "method": "m", "available": ["m"]}
@@ -428,7 +540,14 @@ mod tests {
         }
         let views = [
             (ViewError::NoContract(contract), 1010),
-            (ViewError::UnknownMethod { contract, method: method(), available: vec![] }, 1011),
+            (
+                ViewError::UnknownMethod {
+                    contract,
+                    method: method(),
+                    available: vec![],
+                },
+                1011,
+            ),
             (ViewError::FuelLimitTooHigh { maximum: 1, got: 2 }, 1009),
             (ViewError::InputTooLarge { bytes: 1, limit: 2 }, 1101),
         ];

@@ -6,8 +6,8 @@
 use super::api::{ApiServer, DEFAULT_TIMEOUT_MS, DEFAULT_VIEW_FUEL, MAX_TIMEOUT_MS};
 use super::error::RpcError;
 use super::types::{
-    AccountJson, BlockJson, MempoolJson, MethodsJson, NodeState, ParamsJson, StatusJson, SubmitStatus, Submitted,
-    TransactionAnswer, TransactionStatus, ViewJson, WaitUntil, parse_hex,
+    AccountJson, BlockJson, MempoolJson, MethodsJson, NodeState, ParamsJson, StatusJson,
+    SubmitStatus, Submitted, TransactionAnswer, TransactionStatus, ViewJson, WaitUntil, parse_hex,
 };
 use crate::mempool::Verdict;
 use crate::producer::{Health, Producer, Progress};
@@ -47,7 +47,9 @@ pub struct Handler {
 
 impl fmt::Debug for Handler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handler").field("producer", &self.producer).finish_non_exhaustive()
+        f.debug_struct("Handler")
+            .field("producer", &self.producer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,7 +63,14 @@ impl Handler {
         views: Arc<Workers>,
         gone: mpsc::Sender<()>,
     ) -> Handler {
-        Handler { chain, producer, admission, views, started: Instant::now(), _gone: gone }
+        Handler {
+            chain,
+            producer,
+            admission,
+            views,
+            started: Instant::now(),
+            _gone: gone,
+        }
     }
 
     /// The reason if the node has failed.
@@ -74,11 +83,15 @@ impl Handler {
 }
 
 fn invalid(parameter: &str, reason: impl ToString) -> RpcError {
-    RpcError::InvalidParams { parameter: parameter.to_owned(), reason: reason.to_string() }
+    RpcError::InvalidParams {
+        parameter: parameter.to_owned(),
+        reason: reason.to_string(),
+    }
 }
 
 fn parse<T: FromStr<Err: ToString>>(parameter: &str, text: &str) -> Result<T, RpcError> {
-    text.parse().map_err(|error: T::Err| invalid(parameter, error.to_string()))
+    text.parse()
+        .map_err(|error: T::Err| invalid(parameter, error.to_string()))
 }
 
 #[async_trait]
@@ -97,7 +110,8 @@ impl ApiServer for Handler {
         let (hash, progress) = self
             .admission
             .run(move || {
-                let bytes = parse_hex(&transaction).map_err(|reason| invalid("transaction", reason))?;
+                let bytes =
+                    parse_hex(&transaction).map_err(|reason| invalid("transaction", reason))?;
                 producer.submit(&bytes).map_err(RpcError::from)
             })
             .await??;
@@ -112,7 +126,11 @@ impl ApiServer for Handler {
                 });
             }
         };
-        let waiting = Submitted { status, hash, receipt: None };
+        let waiting = Submitted {
+            status,
+            hash,
+            receipt: None,
+        };
         if wait_until.unwrap_or_default() == WaitUntil::None {
             return Ok(waiting);
         }
@@ -131,7 +149,10 @@ impl ApiServer for Handler {
             Some(Verdict::Dropped(error)) => Err(RpcError::from(&*error)),
             // Closed: the producer says why before it closes tickets.
             None => Err(match self.failure() {
-                Some(reason) => RpcError::NodeFailed { reason, hash: Some(hash) },
+                Some(reason) => RpcError::NodeFailed {
+                    reason,
+                    hash: Some(hash),
+                },
                 None => RpcError::NodeStopping { hash: Some(hash) },
             }),
         }
@@ -157,7 +178,9 @@ impl ApiServer for Handler {
             });
         };
         let Some(transaction) = self.chain.transaction(&hash)? else {
-            return Err(RpcError::Storage { reason: format!("transaction {hash} has only a receipt") });
+            return Err(RpcError::Storage {
+                reason: format!("transaction {hash} has only a receipt"),
+            });
         };
         Ok(TransactionAnswer {
             status: TransactionStatus::Included,
@@ -186,12 +209,15 @@ impl ApiServer for Handler {
             contract: parse("contract", &contract)?,
             caller: caller.map_or(Ok(Address::default()), |caller| parse("caller", &caller))?,
             method,
-            input: parse_hex(&input.unwrap_or_default()).map_err(|reason| invalid("input", reason))?,
+            input: parse_hex(&input.unwrap_or_default())
+                .map_err(|reason| invalid("input", reason))?,
             fuel_limit: fuel_limit.unwrap_or(DEFAULT_VIEW_FUEL),
         };
         let chain = self.chain.clone();
         let result = self.views.run(move || chain.view(&call)).await?;
-        result.map(|result| (&result).into()).map_err(|error| (&error).into())
+        result
+            .map(|result| (&result).into())
+            .map_err(|error| (&error).into())
     }
 
     fn get_block(&self, height: Option<u64>) -> Result<BlockJson, RpcError> {
@@ -260,8 +286,8 @@ impl ApiServer for Handler {
 pub async fn listen(address: SocketAddr, limits: &Limits) -> io::Result<Server> {
     let bytes = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
     // The largest answers are a call's input, and the data and the logs of a receipt; two digits for a byte.
-    let answer =
-        2 * (limits.transaction_bytes + limits.logs * limits.log_bytes) + (2 + 6) * limits.data_bytes;
+    let answer = 2 * (limits.transaction_bytes + limits.logs * limits.log_bytes)
+        + (2 + 6) * limits.data_bytes;
     let config = ServerConfig::builder()
         .max_request_body_size(bytes(2 * limits.transaction_bytes + REQUEST_SLACK_BYTES))
         .max_response_body_size(bytes(answer + RESPONSE_SLACK_BYTES))

@@ -7,8 +7,8 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use slackline_executor::{
-    AbortReason, Account, Action, Address, Block, Hash, Header, MeteringStats, Mode, Outcome, PublicKey, Receipt,
-    SignedTransaction, ViewResult,
+    AbortReason, Account, Action, Address, Block, Hash, Header, MeteringStats, Mode, Outcome,
+    PublicKey, Receipt, SignedTransaction, ViewResult,
 };
 use std::fmt;
 
@@ -31,7 +31,9 @@ impl Serialize for Amount {
 impl<'de> Deserialize<'de> for Amount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map(Amount).map_err(|_| D::Error::custom(format!("{text:?} is not an amount")))
+        text.parse()
+            .map(Amount)
+            .map_err(|_| D::Error::custom(format!("{text:?} is not an amount")))
     }
 }
 
@@ -70,7 +72,8 @@ impl<'de> Deserialize<'de> for HexBytes {
 ///
 /// A sentence that says what is wrong.
 pub fn parse_hex(text: &str) -> Result<Vec<u8>, String> {
-    hex::decode(text.strip_prefix("0x").unwrap_or(text)).map_err(|error| format!("not hexadecimal: {error}"))
+    hex::decode(text.strip_prefix("0x").unwrap_or(text))
+        .map_err(|error| format!("not hexadecimal: {error}"))
 }
 
 /// What [`submit_transaction`](super::api::ApiServer::submit_transaction) waits for.
@@ -191,11 +194,19 @@ impl From<&SignedTransaction> for TransactionJson {
             fuel_limit: transaction.fuel_limit,
             fuel_price: transaction.fuel_price,
             action: match &transaction.action {
-                Action::Transfer { to, amount } => ActionJson::Transfer { to: *to, amount: Amount(*amount) },
-                Action::Deploy { code, input } => {
-                    ActionJson::Deploy { code_bytes: code.len() as u64, input: HexBytes(input.clone()) }
-                }
-                Action::Call { contract, method, input } => ActionJson::Call {
+                Action::Transfer { to, amount } => ActionJson::Transfer {
+                    to: *to,
+                    amount: Amount(*amount),
+                },
+                Action::Deploy { code, input } => ActionJson::Deploy {
+                    code_bytes: code.len() as u64,
+                    input: HexBytes(input.clone()),
+                },
+                Action::Call {
+                    contract,
+                    method,
+                    input,
+                } => ActionJson::Call {
                     contract: *contract,
                     method: method.clone(),
                     input: HexBytes(input.clone()),
@@ -236,7 +247,11 @@ impl From<&AbortReason> for AbortJson {
             AbortReason::Trap(detail) => ("trap", Some(detail.clone())),
             AbortReason::HostInterface(detail) => ("host_interface", Some(detail.clone())),
         };
-        AbortJson { kind: kind.to_owned(), detail, text: reason.to_string() }
+        AbortJson {
+            kind: kind.to_owned(),
+            detail,
+            text: reason.to_string(),
+        }
     }
 }
 
@@ -385,7 +400,11 @@ impl From<&Block> for BlockJson {
         BlockJson {
             hash: block.header.hash(),
             header: block.header.clone(),
-            transactions: block.transactions.iter().map(SignedTransaction::hash).collect(),
+            transactions: block
+                .transactions
+                .iter()
+                .map(SignedTransaction::hash)
+                .collect(),
         }
     }
 }
@@ -530,7 +549,9 @@ mod tests {
             assert_eq!(read, json);
             value
         };
-        let value = shown(Outcome::Success { data: b"A".to_vec() });
+        let value = shown(Outcome::Success {
+            data: b"A".to_vec(),
+        });
         assert_eq!(
             value,
             json!({
@@ -538,14 +559,25 @@ mod tests {
                 "fuel_used": 10, "fee": u128::MAX.to_string(), "logs": ["ab"], "contract": Address([2; 32]),
             })
         );
-        let value = shown(Outcome::Revert { data: "no €".into() });
-        assert_eq!((&value["outcome"], &value["message"]), (&json!("revert"), &json!("no €")));
+        let value = shown(Outcome::Revert {
+            data: "no €".into(),
+        });
+        assert_eq!(
+            (&value["outcome"], &value["message"]),
+            (&json!("revert"), &json!("no €"))
+        );
         assert_eq!(value["data"], hex::encode("no €"));
         let value = shown(Outcome::Revert { data: vec![0xff] });
         assert_eq!((value.get("message"), &value["data"]), (None, &json!("ff")));
         let value = shown(Outcome::Abort(AbortReason::OutOfFuel));
-        assert_eq!(value["abort"], json!({"kind": "out_of_fuel", "detail": null, "text": "out of fuel"}));
-        assert_eq!((&value["outcome"], &value["data"]), (&json!("abort"), &json!("")));
+        assert_eq!(
+            value["abort"],
+            json!({"kind": "out_of_fuel", "detail": null, "text": "out of fuel"})
+        );
+        assert_eq!(
+            (&value["outcome"], &value["data"]),
+            (&json!("abort"), &json!(""))
+        );
         let value = shown(Outcome::Abort(AbortReason::Trap("unreachable".to_owned())));
         assert_eq!(
             value["abort"],
@@ -564,18 +596,32 @@ mod tests {
             let theirs = serde_json::to_value(&reason).expect("JSON");
             let ours = AbortJson::from(&reason);
             assert_eq!(theirs["kind"], ours.kind);
-            assert_eq!(theirs.get("detail").and_then(|detail| detail.as_str()), ours.detail.as_deref());
+            assert_eq!(
+                theirs.get("detail").and_then(|detail| detail.as_str()),
+                ours.detail.as_deref()
+            );
         }
     }
 
     #[test]
     fn amounts_and_bytes_refuse_what_they_are_not() {
-        for text in [r#""-1""#, "1", r#""1.0""#, r#""""#, r#""340282366920938463463374607431768211456""#] {
+        for text in [
+            r#""-1""#,
+            "1",
+            r#""1.0""#,
+            r#""""#,
+            r#""340282366920938463463374607431768211456""#,
+        ] {
             serde_json::from_str::<Amount>(text).expect_err(text);
         }
         for text in [r#""0""#, r#""0x0g""#, "[]"] {
             serde_json::from_str::<HexBytes>(text).expect_err(text);
         }
-        assert_eq!(serde_json::from_str::<HexBytes>(r#""0xAb""#).expect("hex").0, [0xab]);
+        assert_eq!(
+            serde_json::from_str::<HexBytes>(r#""0xAb""#)
+                .expect("hex")
+                .0,
+            [0xab]
+        );
     }
 }

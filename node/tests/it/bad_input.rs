@@ -20,7 +20,10 @@ async fn submit(client: &HttpClient, transaction: String) -> (i32, Value) {
 /// The chain is where it was, nothing waits, and a transfer of alice with `nonce` goes through.
 async fn assert_unharmed(client: &HttpClient, head: Hash, nonce: u64) {
     let status = client.get_status().await.unwrap();
-    assert_eq!((status.head, status.mempool.transactions, status.failure), (head, 0, None));
+    assert_eq!(
+        (status.head, status.mempool.transactions, status.failure),
+        (head, 0, None)
+    );
     let receipt = execute(client, &transfer(&key("alice"), nonce, address("bob"), 1)).await;
     assert_eq!(receipt.height, status.height + 1);
 }
@@ -34,24 +37,40 @@ async fn transactions_that_are_none() {
 
     for text in ["0g", "012", "é", "0x0x00"] {
         let (code, data) = submit(&client, text.to_owned()).await;
-        assert_eq!((code, &data["kind"], &data["parameter"]), (-32602, &json!("invalid_params"), &json!("transaction")));
+        assert_eq!(
+            (code, &data["kind"], &data["parameter"]),
+            (-32602, &json!("invalid_params"), &json!("transaction"))
+        );
     }
     // Every way to truncate it, in bytes.
     for length in 0..good.len() / 2 {
         let (code, data) = submit(&client, good[..2 * length].to_owned()).await;
-        assert_eq!((code, &data["kind"]), (1002, &json!("malformed_transaction")), "{length}");
+        assert_eq!(
+            (code, &data["kind"]),
+            (1002, &json!("malformed_transaction")),
+            "{length}"
+        );
     }
     let (code, data) = submit(&client, good.clone() + "00").await;
-    assert_eq!((code, &data["kind"]), (1002, &json!("malformed_transaction")));
+    assert_eq!(
+        (code, &data["kind"]),
+        (1002, &json!("malformed_transaction"))
+    );
     let (code, data) = submit(&client, "ff".repeat(200)).await;
-    assert_eq!((code, &data["kind"]), (1002, &json!("malformed_transaction")));
+    assert_eq!(
+        (code, &data["kind"]),
+        (1002, &json!("malformed_transaction"))
+    );
     let refused = submit(&client, "00".repeat(limit + 1)).await;
     let data = json!({"kind": "transaction_too_large", "bytes": limit + 1, "limit": limit});
     assert_eq!(refused, (1001, data));
     let (code, _) = submit(&client, "00".repeat(limit)).await;
     assert_eq!(code, 1002, "the limit itself is allowed");
     // A body over the limit of the listener never reaches the method.
-    match client.submit_transaction("00".repeat(limit + (64 << 10)), None, None).await {
+    match client
+        .submit_transaction("00".repeat(limit + (64 << 10)), None, None)
+        .await
+    {
         Err(ClientError::Transport(error)) => assert!(error.to_string().contains("413"), "{error}"),
         other => panic!("{other:?}"),
     }
@@ -74,23 +93,55 @@ async fn transactions_that_cannot_be_applied() {
     };
 
     let refused = submit(&client, spoiled(&|t| t.chain_id = 7)).await;
-    assert_eq!(refused, (1003, json!({"kind": "wrong_chain", "expected": DEV_CHAIN_ID, "got": 7})));
+    assert_eq!(
+        refused,
+        (
+            1003,
+            json!({"kind": "wrong_chain", "expected": DEV_CHAIN_ID, "got": 7})
+        )
+    );
 
     let mut signed = good.clone().sign(alice.signing());
     signed.signature[0] ^= 1;
-    assert_eq!(submit(&client, hex_of(&signed)).await, (1004, json!({"kind": "bad_signature"})));
+    assert_eq!(
+        submit(&client, hex_of(&signed)).await,
+        (1004, json!({"kind": "bad_signature"}))
+    );
     let forged = good.clone().sign(key("bob").signing());
-    assert_eq!(submit(&client, hex_of(&forged)).await, (1004, json!({"kind": "bad_signature"})));
+    assert_eq!(
+        submit(&client, hex_of(&forged)).await,
+        (1004, json!({"kind": "bad_signature"}))
+    );
     let mut other = good.clone();
-    other.action = Action::Transfer { to: address("carol"), amount: DEV_BALANCE };
-    let moved =
-        SignedTransaction { transaction: other, signature: good.clone().sign(alice.signing()).signature };
-    assert_eq!(submit(&client, hex_of(&moved)).await, (1004, json!({"kind": "bad_signature"})));
+    other.action = Action::Transfer {
+        to: address("carol"),
+        amount: DEV_BALANCE,
+    };
+    let moved = SignedTransaction {
+        transaction: other,
+        signature: good.clone().sign(alice.signing()).signature,
+    };
+    assert_eq!(
+        submit(&client, hex_of(&moved)).await,
+        (1004, json!({"kind": "bad_signature"}))
+    );
 
     let refused = submit(&client, spoiled(&|t| t.nonce = 0)).await;
-    assert_eq!(refused, (1005, json!({"kind": "nonce_too_low", "expected": 1, "got": 0})));
+    assert_eq!(
+        refused,
+        (
+            1005,
+            json!({"kind": "nonce_too_low", "expected": 1, "got": 0})
+        )
+    );
     let refused = submit(&client, spoiled(&|t| t.nonce = 2)).await;
-    assert_eq!(refused, (1006, json!({"kind": "nonce_too_high", "expected": 1, "got": 2})));
+    assert_eq!(
+        refused,
+        (
+            1006,
+            json!({"kind": "nonce_too_high", "expected": 1, "got": 2})
+        )
+    );
     let (code, _) = submit(&client, spoiled(&|t| t.nonce = u64::MAX)).await;
     assert_eq!(code, 1006);
 
@@ -102,29 +153,61 @@ async fn transactions_that_cannot_be_applied() {
     for spoil in [
         &(|t: &mut slackline_executor::Transaction| t.fuel_price = u64::MAX)
             as &dyn Fn(&mut slackline_executor::Transaction),
-        &|t| t.action = Action::Transfer { to: address("bob"), amount: DEV_BALANCE },
-        &|t| t.action = Action::Transfer { to: address("bob"), amount: u128::MAX },
-        &|t| t.action = Action::Transfer { to: alice.address(), amount: DEV_BALANCE },
+        &|t| {
+            t.action = Action::Transfer {
+                to: address("bob"),
+                amount: DEV_BALANCE,
+            }
+        },
+        &|t| {
+            t.action = Action::Transfer {
+                to: address("bob"),
+                amount: u128::MAX,
+            }
+        },
+        &|t| {
+            t.action = Action::Transfer {
+                to: alice.address(),
+                amount: DEV_BALANCE,
+            }
+        },
     ] {
         let (code, data) = submit(&client, spoiled(spoil)).await;
-        assert_eq!((code, &data["kind"]), (1007, &json!("insufficient_balance")));
+        assert_eq!(
+            (code, &data["kind"]),
+            (1007, &json!("insufficient_balance"))
+        );
     }
 
     let (code, data) = submit(&client, spoiled(&|t| t.fuel_limit = 1)).await;
-    assert_eq!((code, &data["kind"], &data["got"]), (1008, &json!("fuel_limit_too_low"), &json!(1)));
+    assert_eq!(
+        (code, &data["kind"], &data["got"]),
+        (1008, &json!("fuel_limit_too_low"), &json!(1))
+    );
     let most = limits.transaction_fuel;
     let refused = submit(&client, spoiled(&|t| t.fuel_limit = most + 1)).await;
-    assert_eq!(refused, (1009, json!({"kind": "fuel_limit_too_high", "maximum": most, "got": most + 1})));
+    assert_eq!(
+        refused,
+        (
+            1009,
+            json!({"kind": "fuel_limit_too_high", "maximum": most, "got": most + 1})
+        )
+    );
 
     let nowhere = Address([7; 32]);
     for not_a_contract in [nowhere, address("bob")] {
         let refused = submit(&client, hex_of(&call(&alice, 1, not_a_contract, "ok", b""))).await;
-        assert_eq!(refused, (1010, json!({"kind": "no_contract", "contract": not_a_contract})));
+        assert_eq!(
+            refused,
+            (
+                1010,
+                json!({"kind": "no_contract", "contract": not_a_contract})
+            )
+        );
     }
     for method in ["nope", "", "memory", "init", "OK"] {
         let refused = submit(&client, hex_of(&call(&alice, 1, contract, method, b""))).await;
-        let data =
-            json!({"kind": "unknown_method", "contract": contract, "method": method, "available": METHODS});
+        let data = json!({"kind": "unknown_method", "contract": contract, "method": method, "available": METHODS});
         assert_eq!(refused, (1011, data));
     }
 
@@ -135,10 +218,15 @@ async fn transactions_that_cannot_be_applied() {
         ("not wasm", b"#!/bin/sh".to_vec()),
         ("truncated", truncated),
         ("no memory", wasm(r#"(module (func (export "ok")))"#)),
-        ("no method", wasm(r#"(module (memory (export "memory") 1))"#)),
+        (
+            "no method",
+            wasm(r#"(module (memory (export "memory") 1))"#),
+        ),
         (
             "unknown module",
-            wasm(r#"(module (import "env" "abort" (func)) (memory (export "memory") 1) (func (export "ok")))"#),
+            wasm(
+                r#"(module (import "env" "abort" (func)) (memory (export "memory") 1) (func (export "ok")))"#,
+            ),
         ),
         (
             "unknown function",
@@ -159,7 +247,11 @@ async fn transactions_that_cannot_be_applied() {
         let mut bad = deploy(&alice, 1, code).transaction;
         bad.fuel_limit = limits.transaction_fuel;
         let (code, data) = submit(&client, hex_of(&bad.sign(alice.signing()))).await;
-        assert_eq!((code, &data["kind"]), (1012, &json!("invalid_code")), "{what}: {data}");
+        assert_eq!(
+            (code, &data["kind"]),
+            (1012, &json!("invalid_code")),
+            "{what}: {data}"
+        );
         assert!(!data["reason"].as_str().unwrap().is_empty());
     }
 
@@ -175,46 +267,109 @@ async fn parameters_that_make_no_sense() {
     let head = client.get_status().await.unwrap().head;
     let limits = node.chain().params().limits.clone();
     let view = |contract: &str, method: &str, input: Option<String>, caller: Option<&str>, fuel| {
-        client.call_view(contract.to_owned(), method.to_owned(), input, caller.map(str::to_owned), fuel)
+        client.call_view(
+            contract.to_owned(),
+            method.to_owned(),
+            input,
+            caller.map(str::to_owned),
+            fuel,
+        )
     };
     let invalid = |(code, data): (i32, Value), parameter: &str| {
-        assert_eq!((code, &data["kind"], &data["parameter"]), (-32602, &json!("invalid_params"), &json!(parameter)));
+        assert_eq!(
+            (code, &data["kind"], &data["parameter"]),
+            (-32602, &json!("invalid_params"), &json!(parameter))
+        );
     };
 
-    invalid(refusal(view("bob", "ok", None, None, None).await), "contract");
-    invalid(refusal(view(&contract, "ok", Some("xy".to_owned()), None, None).await), "input");
-    invalid(refusal(view(&contract, "ok", None, Some("00"), None).await), "caller");
+    invalid(
+        refusal(view("bob", "ok", None, None, None).await),
+        "contract",
+    );
+    invalid(
+        refusal(view(&contract, "ok", Some("xy".to_owned()), None, None).await),
+        "input",
+    );
+    invalid(
+        refusal(view(&contract, "ok", None, Some("00"), None).await),
+        "caller",
+    );
     let nowhere = Address([7; 32]);
     let refused = refusal(view(&nowhere.to_string(), "ok", None, None, None).await);
-    assert_eq!(refused, (1010, json!({"kind": "no_contract", "contract": nowhere})));
+    assert_eq!(
+        refused,
+        (1010, json!({"kind": "no_contract", "contract": nowhere}))
+    );
     for method in ["nope", "init"] {
         let (code, data) = refusal(view(&contract, method, None, None, None).await);
-        assert_eq!((code, &data["kind"], &data["available"]), (1011, &json!("unknown_method"), &json!(METHODS)));
+        assert_eq!(
+            (code, &data["kind"], &data["available"]),
+            (1011, &json!("unknown_method"), &json!(METHODS))
+        );
     }
     let most = limits.transaction_fuel;
     let refused = refusal(view(&contract, "ok", None, None, Some(most + 1)).await);
-    assert_eq!(refused, (1009, json!({"kind": "fuel_limit_too_high", "maximum": most, "got": most + 1})));
+    assert_eq!(
+        refused,
+        (
+            1009,
+            json!({"kind": "fuel_limit_too_high", "maximum": most, "got": most + 1})
+        )
+    );
     let longest = limits.transaction_bytes;
     let refused = refusal(view(&contract, "ok", Some("00".repeat(longest + 1)), None, None).await);
-    assert_eq!(refused, (1101, json!({"kind": "input_too_large", "bytes": longest + 1, "limit": longest})));
+    assert_eq!(
+        refused,
+        (
+            1101,
+            json!({"kind": "input_too_large", "bytes": longest + 1, "limit": longest})
+        )
+    );
 
-    invalid(refusal(client.get_account("alice".to_owned()).await), "address");
-    invalid(refusal(client.get_transaction("0".repeat(63)).await), "hash");
+    invalid(
+        refusal(client.get_account("alice".to_owned()).await),
+        "address",
+    );
+    invalid(
+        refusal(client.get_transaction("0".repeat(63)).await),
+        "hash",
+    );
     invalid(refusal(client.get_methods(String::new()).await), "contract");
     let (code, data) = refusal(client.get_methods(nowhere.to_string()).await);
     assert_eq!((code, &data["kind"]), (1010, &json!("no_contract")));
     let refused = refusal(client.get_block(Some(u64::MAX)).await);
-    assert_eq!(refused, (1201, json!({"kind": "no_block", "height": u64::MAX, "head": 1})));
+    assert_eq!(
+        refused,
+        (
+            1201,
+            json!({"kind": "no_block", "height": u64::MAX, "head": 1})
+        )
+    );
     let good = hex_of(&transfer(&alice, 1, address("bob"), 1));
-    invalid(refusal(client.submit_transaction(good.clone(), None, Some(60_001)).await), "timeout_ms");
+    invalid(
+        refusal(
+            client
+                .submit_transaction(good.clone(), None, Some(60_001))
+                .await,
+        ),
+        "timeout_ms",
+    );
 
     // What the library answers for us.
     for (method, params, expected) in [
         ("submit_transactions", json!({}), -32601),
         ("submit_transaction", json!({}), -32602),
         ("submit_transaction", json!({"transaction": 7}), -32602),
-        ("submit_transaction", json!({"transaction": good, "wait_until": "final"}), -32602),
-        ("submit_transaction", json!({"transaction": good, "timeout_ms": -1}), -32602),
+        (
+            "submit_transaction",
+            json!({"transaction": good, "wait_until": "final"}),
+            -32602,
+        ),
+        (
+            "submit_transaction",
+            json!({"transaction": good, "timeout_ms": -1}),
+            -32602,
+        ),
         ("get_block", json!({"height": "1"}), -32602),
         ("get_account", json!([]), -32602),
     ] {
@@ -247,7 +402,10 @@ async fn post(node: &slackline_node::Node, body: &str) -> (String, Value) {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.lines().next().unwrap().to_owned(), serde_json::from_str(body).unwrap_or(Value::Null))
+    (
+        head.lines().next().unwrap().to_owned(),
+        serde_json::from_str(body).unwrap_or(Value::Null),
+    )
 }
 
 #[tokio::test]

@@ -10,12 +10,18 @@ use std::process::{Output, Stdio};
 /// Exit code, standard output, standard error.
 fn seen(output: Output) -> (i32, String, String) {
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
 }
 
 /// The value beside `label` in a table.
 fn cell<'a>(table: &'a str, label: &str) -> &'a str {
-    let line = table.lines().find(|line| line.starts_with(&format!("{label}  ")));
+    let line = table
+        .lines()
+        .find(|line| line.starts_with(&format!("{label}  ")));
     line.unwrap_or_else(|| panic!("no {label:?} in\n{table}"))[label.len()..].trim()
 }
 
@@ -39,7 +45,10 @@ fn a_session() {
     assert!(cell(&out, "fuel used").ends_with(" of 100,000,000"));
     let hash = cell(&out, "transaction").to_owned();
     let out = ok(&["tx", &hash]);
-    assert_eq!((cell(&out, "status"), cell(&out, "transfers")), ("included", "1,000"));
+    assert_eq!(
+        (cell(&out, "status"), cell(&out, "transfers")),
+        ("included", "1,000")
+    );
     assert!(cell(&out, "to").ends_with("(bob)") && cell(&out, "sender").ends_with("(alice)"));
     let out = ok(&["account", "bob", "--json"]);
     let account: Value = serde_json::from_str(&out).unwrap();
@@ -49,15 +58,38 @@ fn a_session() {
     let contract = cell(&out, "contract").to_owned();
     let out = ok(&["methods", &contract]);
     assert!(METHODS.iter().all(|method| out.contains(method)), "{out}");
-    let args = ["--arg", "address:dave", "--arg", "u64:7", "--arg", "some:str:x"];
+    let args = [
+        "--arg",
+        "address:dave",
+        "--arg",
+        "u64:7",
+        "--arg",
+        "some:str:x",
+    ];
     let out = ok(&[&["call", &contract, "put"], &args[..]].concat());
     assert_eq!(cell(&out, "logs"), "key");
     let out = ok(&["view", &contract, "get"]);
     let expected = format!("0x{}070000000000000001{}", address("dave"), "0100000078");
     assert_eq!(cell(&out, "returned"), expected);
-    let out = ok(&["view", &contract, "ok", "--arg", "i64:-7", "--returns", "i64"]);
+    let out = ok(&[
+        "view",
+        &contract,
+        "ok",
+        "--arg",
+        "i64:-7",
+        "--returns",
+        "i64",
+    ]);
     assert_eq!(cell(&out, "returned"), "-7");
-    let out = ok(&["call", &contract, "ok", "--arg", "address:bob", "--returns", "address"]);
+    let out = ok(&[
+        "call",
+        &contract,
+        "ok",
+        "--arg",
+        "address:bob",
+        "--returns",
+        "address",
+    ]);
     assert!(cell(&out, "returned").ends_with("(bob)"));
     let out = ok(&["block"]);
     assert_eq!(cell(&out, "transactions"), "1");
@@ -72,13 +104,25 @@ fn a_session() {
     }
     let (code, out, _) = run(&["call", &contract, "trap", "--json"]);
     let answer: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &answer["receipt"]["abort"]["kind"]), (1, &Value::from("trap")));
+    assert_eq!(
+        (code, &answer["receipt"]["abort"]["kind"]),
+        (1, &Value::from("trap"))
+    );
     // Not executed: 2.
     for (args, expected) in [
-        (vec!["call", &contract, "nope"], "the contract has no method \"nope\""),
+        (
+            vec!["call", &contract, "nope"],
+            "the contract has no method \"nope\"",
+        ),
         (vec!["call", "bob", "ok"], "there is no contract at"),
-        (vec!["call", &contract, "ok", "--arg", "u8:300"], "number too large"),
-        (vec!["view", &contract, "ok", "--returns", "u65"], "unknown type"),
+        (
+            vec!["call", &contract, "ok", "--arg", "u8:300"],
+            "number too large",
+        ),
+        (
+            vec!["view", &contract, "ok", "--returns", "u65"],
+            "unknown type",
+        ),
         (vec!["transfer", "eve", "1"], "\"eve\" is not one of"),
         (vec!["transfer", "bob", "1", "--from", "eve"], "--from"),
         (vec!["transfer", "bob", "1", "--nonce", "0"], "nonce 0"),
@@ -89,15 +133,24 @@ fn a_session() {
         (vec!["tx", "00"], "64 hexadecimal digits"),
         (vec!["block", "1000"], "no block 1000"),
         (vec!["frobnicate"], "unrecognized subcommand"),
-        (vec!["status", "--rpc", "http://127.0.0.1:1"], "is one running?"),
+        (
+            vec!["status", "--rpc", "http://127.0.0.1:1"],
+            "is one running?",
+        ),
         (vec!["status", "--rpc", "nonsense"], "cannot talk to"),
     ] {
         let (code, _, err) = run(&args);
-        assert!(code == 2 && err.contains(expected), "{args:?}: {code}, {err}");
+        assert!(
+            code == 2 && err.contains(expected),
+            "{args:?}: {code}, {err}"
+        );
     }
     let (code, out, _) = run(&["block", "1000", "--json"]);
     let answer: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &answer["error"]["data"]["kind"]), (2, &Value::from("no_block")));
+    assert_eq!(
+        (code, &answer["error"]["data"]["kind"]),
+        (2, &Value::from("no_block"))
+    );
     let unknown = "0".repeat(64);
     let (code, out, _) = run(&["tx", &unknown]);
     assert_eq!((code, cell(&out, "status")), (2, "unknown"));
@@ -106,16 +159,30 @@ fn a_session() {
 #[test]
 fn keys() {
     let dir = tempfile::tempdir().unwrap();
-    let in_dir = |args: &[&str]| seen(slackline().args(args).current_dir(dir.path()).output().unwrap());
+    let in_dir = |args: &[&str]| {
+        seen(
+            slackline()
+                .args(args)
+                .current_dir(dir.path())
+                .output()
+                .unwrap(),
+        )
+    };
     let (code, out, _) = in_dir(&["key", "new", "--out", "mine.json"]);
     assert_eq!(code, 0);
     let mine = cell(&out, "address").to_owned();
-    assert_eq!(cell(&in_dir(&["key", "show", "mine.json"]).1, "address"), mine);
+    assert_eq!(
+        cell(&in_dir(&["key", "show", "mine.json"]).1, "address"),
+        mine
+    );
     let (code, _, err) = in_dir(&["key", "new", "--out", "mine.json"]);
     assert!(code == 2 && err.contains("never overwritten"), "{err}");
     let (code, out, _) = in_dir(&["key", "new", "--json"]);
     let made: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &made["file"]), (0, &Value::from("slackline-key.json")));
+    assert_eq!(
+        (code, &made["file"]),
+        (0, &Value::from("slackline-key.json"))
+    );
     assert_ne!(made["address"], mine);
 
     let dev = Dev::start(None);
@@ -124,9 +191,16 @@ fn keys() {
     let (code, _, err) = seen(dev.run(&["transfer", "bob", "1", "--from", file]));
     assert!(code == 2 && err.contains("may cost"), "{err}");
     assert!(dev.run(&["transfer", file, "1000000000"]).status.success());
-    assert!(dev.run(&["transfer", "bob", "1", "--from", file]).status.success());
+    assert!(
+        dev.run(&["transfer", "bob", "1", "--from", file])
+            .status
+            .success()
+    );
     let (_, out, _) = seen(dev.run(&["account", file]));
-    assert_eq!((cell(&out, "address"), cell(&out, "nonce")), (mine.as_str(), "1"));
+    assert_eq!(
+        (cell(&out, "address"), cell(&out, "nonce")),
+        (mine.as_str(), "1")
+    );
 }
 
 #[test]
@@ -143,12 +217,23 @@ fn signals_end_a_node_and_restarts_go_on() {
     let dev = Dev::start(Some(&chain));
     assert_eq!(dev.about["height"], 2);
     // A second node on the same directory says what is wrong.
-    let second = slackline().args(["dev", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&chain).output();
+    let second = slackline()
+        .args(["dev", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&chain)
+        .output();
     let (code, _, err) = seen(second.unwrap());
     assert!(code == 2 && err.contains(chain.to_str().unwrap()), "{err}");
     let port = dev.url().replace("http://", "");
-    let (code, _, err) = seen(slackline().args(["dev", "--listen", &port]).output().unwrap());
-    assert!(code == 2 && err.contains("in use") && err.contains("--listen"), "{err}");
+    let (code, _, err) = seen(
+        slackline()
+            .args(["dev", "--listen", &port])
+            .output()
+            .unwrap(),
+    );
+    assert!(
+        code == 2 && err.contains("in use") && err.contains("--listen"),
+        "{err}"
+    );
     assert_eq!(dev.signal("-TERM").code(), Some(0));
 
     let dev = Dev::start(None);
@@ -160,8 +245,11 @@ fn signals_end_a_node_and_restarts_go_on() {
 
 #[test]
 fn what_a_person_sees_first() {
-    let mut child =
-        slackline().args(["dev", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = slackline()
+        .args(["dev", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     let mut text = String::new();
     loop {

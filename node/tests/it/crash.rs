@@ -24,7 +24,9 @@ async fn stream(
     sent: mpsc::UnboundedSender<SignedTransaction>,
     acknowledged: mpsc::UnboundedSender<ReceiptJson>,
 ) {
-    let Ok(account) = client.get_account(key.address().to_string()).await else { return };
+    let Ok(account) = client.get_account(key.address().to_string()).await else {
+        return;
+    };
     let room = Arc::new(Semaphore::new(IN_FLIGHT));
     for nonce in account.next_nonce.. {
         let transaction = match nonce % 3 {
@@ -38,12 +40,18 @@ async fn stream(
             return;
         }
         let hex = hex_of(&transaction);
-        if client.submit_transaction(hex.clone(), Some(WaitUntil::None), None).await.is_err() {
+        if client
+            .submit_transaction(hex.clone(), Some(WaitUntil::None), None)
+            .await
+            .is_err()
+        {
             return;
         }
         let (client, acknowledged) = (client.clone(), acknowledged.clone());
         tokio::spawn(async move {
-            if let Ok(answer) = client.submit_transaction(hex, Some(WaitUntil::Included), Some(60_000)).await
+            if let Ok(answer) = client
+                .submit_transaction(hex, Some(WaitUntil::Included), Some(60_000))
+                .await
                 && let Some(receipt) = answer.receipt
             {
                 let _ = acknowledged.send(receipt);
@@ -67,7 +75,11 @@ async fn assert_consistent(client: &HttpClient) {
     assert_eq!(parent, head.head);
     let mut nonces = 0;
     for name in DEV_NAMES {
-        nonces += client.get_account(address(name).to_string()).await.unwrap().nonce;
+        nonces += client
+            .get_account(address(name).to_string())
+            .await
+            .unwrap()
+            .nonce;
     }
     assert_eq!(transactions, nonces);
 }
@@ -87,7 +99,15 @@ async fn acknowledged_transactions_survive_being_killed() {
         let (sent, mut all) = mpsc::unbounded_channel();
         let (acknowledged, mut news) = mpsc::unbounded_channel();
         let streams: Vec<_> = DEV_NAMES
-            .map(|name| tokio::spawn(stream(client_.clone(), key(name), contract, sent.clone(), acknowledged.clone())))
+            .map(|name| {
+                tokio::spawn(stream(
+                    client_.clone(),
+                    key(name),
+                    contract,
+                    sent.clone(),
+                    acknowledged.clone(),
+                ))
+            })
             .into();
         drop((sent, acknowledged));
         let mut fresh = Vec::new();
@@ -106,20 +126,34 @@ async fn acknowledged_transactions_survive_being_killed() {
         while let Some(transaction) = all.recv().await {
             submitted.push(transaction);
         }
-        assert!(submitted.len() > fresh.len(), "round {round}: killed after the stream, not during it");
-        receipts.extend(fresh.into_iter().map(|receipt| (receipt.transaction, receipt)));
+        assert!(
+            submitted.len() > fresh.len(),
+            "round {round}: killed after the stream, not during it"
+        );
+        receipts.extend(
+            fresh
+                .into_iter()
+                .map(|receipt| (receipt.transaction, receipt)),
+        );
 
         let dev = Dev::start(Some(dir.path()));
         let client_ = client(&dev.url());
         for (hash, receipt) in &receipts {
             let found = client_.get_transaction(hash.to_string()).await.unwrap();
-            assert_eq!(found.status, TransactionStatus::Included, "round {round}: {hash} was acknowledged");
+            assert_eq!(
+                found.status,
+                TransactionStatus::Included,
+                "round {round}: {hash} was acknowledged"
+            );
             assert_eq!(found.receipt.as_ref(), Some(receipt), "round {round}");
         }
         assert_consistent(&client_).await;
         // Whatever became of the others, sending the same bytes again settles it.
         for transaction in &submitted {
-            let answer = client_.submit_transaction(hex_of(transaction), None, Some(60_000)).await.unwrap();
+            let answer = client_
+                .submit_transaction(hex_of(transaction), None, Some(60_000))
+                .await
+                .unwrap();
             assert_eq!(answer.status, SubmitStatus::Included);
             let receipt = answer.receipt.unwrap();
             if let Some(acknowledged) = receipts.insert(receipt.transaction, receipt.clone()) {

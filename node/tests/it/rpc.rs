@@ -20,39 +20,78 @@ async fn a_transfer_from_submission_to_receipt() {
     let (node, client) = node().await;
     let (alice, bob) = (key("alice"), address("bob"));
     let status = client.get_status().await.unwrap();
-    assert_eq!((status.state, status.failure, status.height), (NodeState::Running, None, 0));
-    assert_eq!((status.chain_id, status.mode), (DEV_CHAIN_ID, Mode::Slacked));
+    assert_eq!(
+        (status.state, status.failure, status.height),
+        (NodeState::Running, None, 0)
+    );
+    assert_eq!(
+        (status.chain_id, status.mode),
+        (DEV_CHAIN_ID, Mode::Slacked)
+    );
 
     let sent = transfer(&alice, 0, bob, 1000);
     let hash = sent.hash();
     let unknown = client.get_transaction(hash.to_string()).await.unwrap();
     assert_eq!(unknown.status, TransactionStatus::Unknown);
     let receipt = execute(&client, &sent).await;
-    assert_eq!((receipt.transaction, receipt.height, receipt.index), (hash, 1, 0));
+    assert_eq!(
+        (receipt.transaction, receipt.height, receipt.index),
+        (hash, 1, 0)
+    );
     assert_eq!(receipt.outcome.outcome, OutcomeKind::Success);
     assert!(receipt.fuel_used > 0 && receipt.fee == Amount(receipt.fuel_used.into()));
 
     let found = client.get_transaction(hash.to_string()).await.unwrap();
-    assert_eq!((found.status, found.receipt.as_ref()), (TransactionStatus::Included, Some(&receipt)));
+    assert_eq!(
+        (found.status, found.receipt.as_ref()),
+        (TransactionStatus::Included, Some(&receipt))
+    );
     let shown = found.transaction.unwrap();
     assert_eq!((shown.sender, shown.nonce), (alice.address(), 0));
-    assert_eq!(shown.action, ActionJson::Transfer { to: bob, amount: Amount(1000) });
+    assert_eq!(
+        shown.action,
+        ActionJson::Transfer {
+            to: bob,
+            amount: Amount(1000)
+        }
+    );
 
-    let payer = client.get_account(alice.address().to_string()).await.unwrap();
+    let payer = client
+        .get_account(alice.address().to_string())
+        .await
+        .unwrap();
     assert_eq!(payer.balance, Amount(DEV_BALANCE - 1000 - receipt.fee.0));
     assert_eq!((payer.nonce, payer.next_nonce, payer.code), (1, 1, None));
     let payee = client.get_account(format!("0x{bob}")).await.unwrap();
-    assert_eq!((payee.balance, payee.nonce), (Amount(DEV_BALANCE + 1000), 0));
-    let nobody = client.get_account(Address([1; 32]).to_string()).await.unwrap();
-    assert_eq!((nobody.balance, nobody.nonce, nobody.code), (Amount(0), 0, None));
+    assert_eq!(
+        (payee.balance, payee.nonce),
+        (Amount(DEV_BALANCE + 1000), 0)
+    );
+    let nobody = client
+        .get_account(Address([1; 32]).to_string())
+        .await
+        .unwrap();
+    assert_eq!(
+        (nobody.balance, nobody.nonce, nobody.code),
+        (Amount(0), 0, None)
+    );
 
     let block = client.get_block(None).await.unwrap();
-    assert_eq!((block.header.height, &block.transactions[..]), (1, &[hash][..]));
+    assert_eq!(
+        (block.header.height, &block.transactions[..]),
+        (1, &[hash][..])
+    );
     assert_eq!(block.header.fuel_used, receipt.fuel_used);
     let genesis = client.get_block(Some(0)).await.unwrap();
-    assert_eq!((block.header.parent, genesis.transactions.len()), (genesis.hash, 0));
+    assert_eq!(
+        (block.header.parent, genesis.transactions.len()),
+        (genesis.hash, 0)
+    );
     let status = client.get_status().await.unwrap();
-    assert_eq!((status.height, status.head, status.mempool.transactions), (1, block.hash, 0));
+    assert_eq!(
+        (status.height, status.head, status.mempool.transactions),
+        (1, block.hash, 0)
+    );
     node.stop().await.unwrap();
 }
 
@@ -61,44 +100,94 @@ async fn a_contract_in_all_its_moods() {
     let (node, client) = node().await;
     let alice = key("alice");
     let contract = deployed(&client, &alice, 0).await;
-    let methods = client.get_methods(contract.to_string()).await.unwrap().methods;
+    let methods = client
+        .get_methods(contract.to_string())
+        .await
+        .unwrap()
+        .methods;
     assert_eq!(methods, METHODS);
-    assert!(client.get_account(contract.to_string()).await.unwrap().code.is_some());
+    assert!(
+        client
+            .get_account(contract.to_string())
+            .await
+            .unwrap()
+            .code
+            .is_some()
+    );
 
     let receipt = execute(&client, &call(&alice, 1, contract, "ok", b"\x01\x02")).await;
-    assert_eq!((receipt.outcome.outcome, &receipt.outcome.data.0[..]), (OutcomeKind::Success, &b"\x01\x02"[..]));
+    assert_eq!(
+        (receipt.outcome.outcome, &receipt.outcome.data.0[..]),
+        (OutcomeKind::Success, &b"\x01\x02"[..])
+    );
     assert_eq!((receipt.contract, receipt.outcome.message), (None, None));
 
     let receipt = execute(&client, &call(&alice, 2, contract, "put", b"stays")).await;
     assert_eq!(receipt.outcome.outcome, OutcomeKind::Success);
-    assert_eq!(receipt.logs.iter().map(|log| &log.0[..]).collect::<Vec<_>>(), [b"key"]);
+    assert_eq!(
+        receipt
+            .logs
+            .iter()
+            .map(|log| &log.0[..])
+            .collect::<Vec<_>>(),
+        [b"key"]
+    );
 
     let receipt = execute(&client, &call(&alice, 3, contract, "revert", b"")).await;
-    assert_eq!((receipt.outcome.outcome, receipt.outcome.message.as_deref()), (OutcomeKind::Revert, Some("no")));
+    assert_eq!(
+        (receipt.outcome.outcome, receipt.outcome.message.as_deref()),
+        (OutcomeKind::Revert, Some("no"))
+    );
     assert!(receipt.fuel_used < 50_000_000);
 
-    for (nonce, method, kind) in [(4, "spin", "out_of_fuel"), (5, "put_then_spin", "out_of_fuel"), (6, "trap", "trap")] {
+    for (nonce, method, kind) in [
+        (4, "spin", "out_of_fuel"),
+        (5, "put_then_spin", "out_of_fuel"),
+        (6, "trap", "trap"),
+    ] {
         let receipt = execute(&client, &call(&alice, nonce, contract, method, b"")).await;
         assert_eq!(receipt.outcome.outcome, OutcomeKind::Abort, "{method}");
         assert_eq!(receipt.outcome.abort.unwrap().kind, kind, "{method}");
-        assert_eq!(receipt.fuel_used, 50_000_000, "an abort costs the whole limit");
+        assert_eq!(
+            receipt.fuel_used, 50_000_000,
+            "an abort costs the whole limit"
+        );
     }
 
     let contract = contract.to_string();
     let view = |method: &str, input: &str| {
-        client.call_view(contract.clone(), method.to_owned(), Some(input.to_owned()), None, Some(1_000_000))
+        client.call_view(
+            contract.clone(),
+            method.to_owned(),
+            Some(input.to_owned()),
+            None,
+            Some(1_000_000),
+        )
     };
     let got = view("get", "").await.unwrap();
-    assert_eq!((got.outcome.outcome, &got.outcome.data.0[..]), (OutcomeKind::Success, &b"stays"[..]));
+    assert_eq!(
+        (got.outcome.outcome, &got.outcome.data.0[..]),
+        (OutcomeKind::Success, &b"stays"[..])
+    );
     assert!(got.fuel_used > 0 && got.fuel_used < 1_000_000 && got.height == 7);
     assert_eq!(view("ok", "0x0a").await.unwrap().outcome.data.0, [10]);
-    assert_eq!(view("revert", "").await.unwrap().outcome.message.as_deref(), Some("no"));
+    assert_eq!(
+        view("revert", "").await.unwrap().outcome.message.as_deref(),
+        Some("no")
+    );
     let spun = view("spin", "").await.unwrap();
-    assert_eq!((spun.outcome.abort.unwrap().kind.as_str(), spun.fuel_used), ("out_of_fuel", 1_000_000));
+    assert_eq!(
+        (spun.outcome.abort.unwrap().kind.as_str(), spun.fuel_used),
+        ("out_of_fuel", 1_000_000)
+    );
     let wrote = view("put", "00").await.unwrap();
     assert_eq!(wrote.outcome.abort.unwrap().kind, "host_interface");
     assert_eq!(view("get", "").await.unwrap().outcome.data.0, b"stays");
-    assert_eq!(client.get_status().await.unwrap().height, 7, "views make no blocks");
+    assert_eq!(
+        client.get_status().await.unwrap().height,
+        7,
+        "views make no blocks"
+    );
     node.stop().await.unwrap();
 }
 
@@ -109,32 +198,69 @@ async fn submitting_again_is_no_error() {
     let contract = deployed(&client, &alice, 0).await;
     let slow = slow(&alice, 1, contract);
     let quick = transfer(&alice, 2, address("bob"), 1);
-    let submit = |transaction, wait, timeout| client.submit_transaction(hex_of(transaction), Some(wait), timeout);
+    let submit = |transaction, wait, timeout| {
+        client.submit_transaction(hex_of(transaction), Some(wait), timeout)
+    };
     let first = submit(&slow, WaitUntil::None, None).await.unwrap();
-    assert_eq!((first.status, first.receipt.is_none()), (SubmitStatus::Pending, true));
+    assert_eq!(
+        (first.status, first.receipt.is_none()),
+        (SubmitStatus::Pending, true)
+    );
     until_mempool(&client, |mempool| mempool.executing == 1).await;
     let waited = submit(&quick, WaitUntil::Included, Some(0)).await.unwrap();
-    assert_eq!((waited.status, waited.hash), (SubmitStatus::Pending, quick.hash()), "a timeout is no error");
+    assert_eq!(
+        (waited.status, waited.hash),
+        (SubmitStatus::Pending, quick.hash()),
+        "a timeout is no error"
+    );
     let again = submit(&quick, WaitUntil::None, None).await.unwrap();
-    assert_eq!((again.status, again.receipt), (SubmitStatus::Duplicate, None));
+    assert_eq!(
+        (again.status, again.receipt),
+        (SubmitStatus::Duplicate, None)
+    );
     let timed_out = submit(&quick, WaitUntil::Included, Some(1)).await.unwrap();
     assert_eq!(timed_out.status, SubmitStatus::Duplicate);
-    let pending = client.get_transaction(quick.hash().to_string()).await.unwrap();
-    assert_eq!((pending.status, pending.receipt), (TransactionStatus::Pending, None));
+    let pending = client
+        .get_transaction(quick.hash().to_string())
+        .await
+        .unwrap();
+    assert_eq!(
+        (pending.status, pending.receipt),
+        (TransactionStatus::Pending, None)
+    );
     assert_eq!(pending.transaction.unwrap().nonce, 2);
-    let account = client.get_account(alice.address().to_string()).await.unwrap();
+    let account = client
+        .get_account(alice.address().to_string())
+        .await
+        .unwrap();
     assert_eq!((account.nonce, account.next_nonce), (1, 3));
     assert_eq!(client.get_status().await.unwrap().mempool.transactions, 2);
 
-    let included = submit(&quick, WaitUntil::Included, Some(60_000)).await.unwrap();
+    let included = submit(&quick, WaitUntil::Included, Some(60_000))
+        .await
+        .unwrap();
     assert_eq!(included.status, SubmitStatus::Included);
     let receipt = included.receipt.unwrap();
-    assert_eq!((receipt.height, receipt.outcome.outcome), (3, OutcomeKind::Success));
+    assert_eq!(
+        (receipt.height, receipt.outcome.outcome),
+        (3, OutcomeKind::Success)
+    );
     for wait in [WaitUntil::None, WaitUntil::Included] {
         let again = submit(&quick, wait, None).await.unwrap();
-        assert_eq!((again.status, again.receipt.as_ref()), (SubmitStatus::Included, Some(&receipt)));
+        assert_eq!(
+            (again.status, again.receipt.as_ref()),
+            (SubmitStatus::Included, Some(&receipt))
+        );
     }
-    assert_eq!(client.get_account(alice.address().to_string()).await.unwrap().nonce, 3, "executed once");
+    assert_eq!(
+        client
+            .get_account(alice.address().to_string())
+            .await
+            .unwrap()
+            .nonce,
+        3,
+        "executed once"
+    );
     node.stop().await.unwrap();
 }
 
@@ -150,7 +276,10 @@ async fn many_senders_at_once_each_transaction_once() {
             let mut waiting = Vec::new();
             for nonce in 0..EACH {
                 let sent = transfer(&key, nonce, Address([nonce as u8; 32]), 1);
-                let first = client.submit_transaction(hex_of(&sent), Some(WaitUntil::None), None).await.unwrap();
+                let first = client
+                    .submit_transaction(hex_of(&sent), Some(WaitUntil::None), None)
+                    .await
+                    .unwrap();
                 assert_ne!(first.status, SubmitStatus::Duplicate);
                 // A second client that submits the same waits beside the first.
                 let client = client.clone();
@@ -181,7 +310,14 @@ async fn many_senders_at_once_each_transaction_once() {
     assert_eq!(seen.len(), total);
     assert_eq!(seen.into_iter().collect::<HashSet<_>>(), expected);
     for name in DEV_NAMES {
-        assert_eq!(client.get_account(address(name).to_string()).await.unwrap().nonce, EACH);
+        assert_eq!(
+            client
+                .get_account(address(name).to_string())
+                .await
+                .unwrap()
+                .nonce,
+            EACH
+        );
     }
     node.stop().await.unwrap();
 }
@@ -197,12 +333,20 @@ async fn a_directory_goes_on_where_it_was() {
     let before = client.get_status().await.unwrap();
 
     // The directory is taken.
-    let second = Node::start(NodeConfig { data_dir: Some(path.clone()), ..config() }).await;
+    let second = Node::start(NodeConfig {
+        data_dir: Some(path.clone()),
+        ..config()
+    })
+    .await;
     assert!(matches!(second, Err(StartError::Open { .. })), "{second:?}");
     // So is the port, and a failed start leaves nothing behind that would keep its directory.
     let other = dir.path().join("other");
     for _ in 0..2 {
-        let config = NodeConfig { data_dir: Some(other.clone()), listen: node.address(), ..config() };
+        let config = NodeConfig {
+            data_dir: Some(other.clone()),
+            listen: node.address(),
+            ..config()
+        };
         let third = Node::start(config).await;
         assert!(matches!(third, Err(StartError::Listen { .. })), "{third:?}");
     }
@@ -211,9 +355,15 @@ async fn a_directory_goes_on_where_it_was() {
     let (node, client) = node_in(path.clone()).await;
     let after = client.get_status().await.unwrap();
     assert_eq!((after.height, after.head), (before.height, before.head));
-    let found = client.get_transaction(receipt.transaction.to_string()).await.unwrap();
+    let found = client
+        .get_transaction(receipt.transaction.to_string())
+        .await
+        .unwrap();
     assert_eq!(found.receipt, Some(receipt));
-    let got = client.call_view(contract.to_string(), "get".to_owned(), None, None, None).await.unwrap();
+    let got = client
+        .call_view(contract.to_string(), "get".to_owned(), None, None, None)
+        .await
+        .unwrap();
     assert_eq!(got.outcome.data.0, b"before");
     let next = execute(&client, &call(&alice, 2, contract, "put", b"after")).await;
     assert_eq!(next.height, before.height + 1);
@@ -230,7 +380,10 @@ async fn a_temporary_directory_is_removed() {
     assert!(node.is_temporary() && path.exists());
     node.stop().await.unwrap();
     assert!(!path.exists());
-    health.wait_for(|health| *health == Health::Stopping).await.unwrap();
+    health
+        .wait_for(|health| *health == Health::Stopping)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -238,7 +391,10 @@ async fn stopping_tells_those_who_wait() {
     let (node, client) = node().await;
     let alice = key("alice");
     let contract = deployed(&client, &alice, 0).await;
-    let (slow, quick) = (slow(&alice, 1, contract), transfer(&alice, 2, address("bob"), 1));
+    let (slow, quick) = (
+        slow(&alice, 1, contract),
+        transfer(&alice, 2, address("bob"), 1),
+    );
     let wait = |transaction: &SignedTransaction| {
         let (client, hex) = (client.clone(), hex_of(transaction));
         tokio::spawn(async move { client.submit_transaction(hex, None, Some(60_000)).await })
@@ -249,15 +405,23 @@ async fn stopping_tells_those_who_wait() {
     until_mempool(&client, |mempool| mempool.transactions == 2).await;
     let mut health = node.health();
     let (stopped, refused) = tokio::join!(node.stop(), async {
-        health.wait_for(|health| *health == Health::Stopping).await.unwrap();
+        health
+            .wait_for(|health| *health == Health::Stopping)
+            .await
+            .unwrap();
         let late = transfer(&key("bob"), 0, address("alice"), 1);
-        client.submit_transaction(hex_of(&late), Some(WaitUntil::None), None).await
+        client
+            .submit_transaction(hex_of(&late), Some(WaitUntil::None), None)
+            .await
     });
     stopped.unwrap();
     assert_eq!(refusal(refused), (1302, json!({"kind": "node_stopping"})));
     // The block under way is finished; what waited behind it is not.
     let slow_answer = slow_answer.await.unwrap().unwrap();
-    assert_eq!(slow_answer.receipt.unwrap().outcome.abort.unwrap().kind, "out_of_fuel");
+    assert_eq!(
+        slow_answer.receipt.unwrap().outcome.abort.unwrap().kind,
+        "out_of_fuel"
+    );
     let data = json!({"kind": "node_stopping", "hash": quick.hash()});
     assert_eq!(refusal(quick_answer.await.unwrap()), (1302, data));
 }
@@ -271,13 +435,20 @@ async fn positional_parameters_web_sockets_and_batches_work_too() {
     let account: Value = client.request("get_account", by_position).await.unwrap();
     assert_eq!(account["balance"], DEV_BALANCE.to_string());
 
-    let ws = WsClientBuilder::default().build(format!("ws://{}", node.address())).await.unwrap();
+    let ws = WsClientBuilder::default()
+        .build(format!("ws://{}", node.address()))
+        .await
+        .unwrap();
     let mut by_name = ObjectParams::new();
     by_name.insert("address", &alice).unwrap();
     let again: Value = ws.request("get_account", by_name).await.unwrap();
     assert_eq!(again, account);
     let receipt = ws
-        .submit_transaction(hex_of(&transfer(&key("alice"), 0, address("bob"), 1)), None, None)
+        .submit_transaction(
+            hex_of(&transfer(&key("alice"), 0, address("bob"), 1)),
+            None,
+            None,
+        )
         .await
         .unwrap()
         .receipt;
@@ -286,7 +457,12 @@ async fn positional_parameters_web_sockets_and_batches_work_too() {
     let mut batch = jsonrpsee::core::params::BatchRequestBuilder::new();
     for nonce in 1..=100 {
         let mut params = ObjectParams::new();
-        params.insert("transaction", hex_of(&transfer(&key("alice"), nonce, address("bob"), 1))).unwrap();
+        params
+            .insert(
+                "transaction",
+                hex_of(&transfer(&key("alice"), nonce, address("bob"), 1)),
+            )
+            .unwrap();
         params.insert("wait_until", "none").unwrap();
         batch.insert("submit_transaction", params).unwrap();
     }

@@ -11,6 +11,7 @@ use slackline_node::rpc::types::{MempoolJson, ReceiptJson, SubmitStatus, WaitUnt
 use slackline_node::{Node, NodeConfig};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A contract with one method for each way to end.
 pub(crate) const CONTRACT: &str = r#"(module
@@ -43,14 +44,25 @@ pub(crate) const CONTRACT: &str = r#"(module
 )"#;
 
 /// Methods of [`CONTRACT`], sorted.
-pub(crate) const METHODS: [&str; 7] = ["get", "ok", "put", "put_then_spin", "revert", "spin", "trap"];
+pub(crate) const METHODS: [&str; 7] = [
+    "get",
+    "ok",
+    "put",
+    "put_then_spin",
+    "revert",
+    "spin",
+    "trap",
+];
 
 pub(crate) fn wasm(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
 pub(crate) fn config() -> NodeConfig {
-    NodeConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..NodeConfig::default() }
+    NodeConfig {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        ..NodeConfig::default()
+    }
 }
 
 /// A node in a temporary directory.
@@ -60,7 +72,11 @@ pub(crate) async fn node() -> (Node, HttpClient) {
 
 /// A node in `dir`.
 pub(crate) async fn node_in(dir: PathBuf) -> (Node, HttpClient) {
-    start(NodeConfig { data_dir: Some(dir), ..config() }).await
+    start(NodeConfig {
+        data_dir: Some(dir),
+        ..config()
+    })
+    .await
 }
 
 async fn start(config: NodeConfig) -> (Node, HttpClient) {
@@ -70,7 +86,11 @@ async fn start(config: NodeConfig) -> (Node, HttpClient) {
 }
 
 pub(crate) fn client(url: &str) -> HttpClient {
-    HttpClientBuilder::default().max_request_size(u32::MAX).max_response_size(u32::MAX).build(url).unwrap()
+    HttpClientBuilder::default()
+        .max_request_size(u32::MAX)
+        .max_response_size(u32::MAX)
+        .build(url)
+        .unwrap()
 }
 
 pub(crate) fn key(name: &str) -> Key {
@@ -104,12 +124,24 @@ pub(crate) fn call(
     method: &str,
     input: &[u8],
 ) -> SignedTransaction {
-    let action = Action::Call { contract, method: method.to_owned(), input: input.to_vec() };
+    let action = Action::Call {
+        contract,
+        method: method.to_owned(),
+        input: input.to_vec(),
+    };
     transaction(key, nonce, action).sign(key.signing())
 }
 
 pub(crate) fn deploy(key: &Key, nonce: u64, code: Vec<u8>) -> SignedTransaction {
-    transaction(key, nonce, Action::Deploy { code, input: vec![] }).sign(key.signing())
+    transaction(
+        key,
+        nonce,
+        Action::Deploy {
+            code,
+            input: vec![],
+        },
+    )
+    .sign(key.signing())
 }
 
 pub(crate) fn hex_of(transaction: &SignedTransaction) -> String {
@@ -118,8 +150,10 @@ pub(crate) fn hex_of(transaction: &SignedTransaction) -> String {
 
 /// Submits and waits for the receipt.
 pub(crate) async fn execute(client: &HttpClient, transaction: &SignedTransaction) -> ReceiptJson {
-    let answer =
-        client.submit_transaction(hex_of(transaction), Some(WaitUntil::Included), None).await.unwrap();
+    let answer = client
+        .submit_transaction(hex_of(transaction), Some(WaitUntil::Included), None)
+        .await
+        .unwrap();
     assert_eq!(answer.status, SubmitStatus::Included);
     assert_eq!(answer.hash, transaction.hash());
     answer.receipt.unwrap()
@@ -127,14 +161,19 @@ pub(crate) async fn execute(client: &HttpClient, transaction: &SignedTransaction
 
 /// Deploys [`CONTRACT`].
 pub(crate) async fn deployed(client: &HttpClient, key: &Key, nonce: u64) -> Address {
-    execute(client, &deploy(key, nonce, wasm(CONTRACT))).await.contract.unwrap()
+    execute(client, &deploy(key, nonce, wasm(CONTRACT)))
+        .await
+        .contract
+        .unwrap()
 }
 
 /// Code and data of an error that a node sent.
 pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (i32, Value) {
     match result {
         Err(ClientError::Call(object)) => {
-            let data = object.data().map_or(Value::Null, |data| serde_json::from_str(data.get()).unwrap());
+            let data = object.data().map_or(Value::Null, |data| {
+                serde_json::from_str(data.get()).unwrap()
+            });
             (object.code(), data)
         }
         other => panic!("not refused: {other:?}"),
@@ -150,5 +189,8 @@ pub(crate) fn slow(key: &Key, nonce: u64, contract: Address) -> SignedTransactio
 
 /// Asks the node until its mempool is as wanted.
 pub(crate) async fn until_mempool(client: &HttpClient, wanted: impl Fn(MempoolJson) -> bool) {
-    while !wanted(client.get_status().await.unwrap().mempool) {}
+    let asking = async { while !wanted(client.get_status().await.unwrap().mempool) {} };
+    tokio::time::timeout(Duration::from_secs(60), asking)
+        .await
+        .expect("the mempool gets there");
 }
