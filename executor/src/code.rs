@@ -98,7 +98,6 @@ pub(crate) fn features() -> WasmFeatures {
         | WasmFeatures::FLOATS
         | WasmFeatures::BULK_MEMORY_OPT
         | WasmFeatures::CALL_INDIRECT_OVERLONG
-        | WasmFeatures::GC_TYPES
 }
 
 /// Whether `name` can be a method.

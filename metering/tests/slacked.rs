@@ -444,7 +444,7 @@ fn a_stock_engine_is_left_alone() -> Result<()> {
     );
     let before = AsyncFuelChecker::for_current_thread()?.stats();
     under_fire(|| {
-        for _ in 0..2_000 {
+        for _ in 0..300 {
             let got = (
                 dispatch.call(&mut store, 5_000)?,
                 count.call(&mut store, 5_000)?,

@@ -140,7 +140,7 @@ fn transactions() -> Result<()> {
             &next,
             Pending {
                 count: 1,
-                cost: WEALTH - 2_000_000,
+                cost: WEALTH - 1_000_000,
             },
         )
         .err();

@@ -3,14 +3,14 @@
 //! `SLACKLINE_FULL=1` makes it a long campaign.
 
 use anyhow::{Context, Result, ensure};
+use arbitrary::Unstructured;
 use slackline_metering::{
     AsyncFuelChecker, CostTable, Limit, MeteredModule, Metering, Mode, Watchdog,
 };
-use wasm_smith::arbitrary::Unstructured;
 use wasmtime::{Config, Func, Instance, Store, StoreLimits, StoreLimitsBuilder, Trap, Val};
 
 /// Low enough that no recursion exhausts the stack: that depends on the size of frames.
-const FUEL: u64 = 20_000;
+const FUEL: u64 = 10_000;
 
 #[derive(Debug, PartialEq, Eq)]
 enum End {
@@ -38,7 +38,8 @@ fn bytes(seed: u64, len: usize) -> Vec<u8> {
         .collect()
 }
 
-fn module(seed: u64) -> Result<Vec<u8>> {
+/// A module, or `None` if the bytes of `seed` do not lead to a valid one.
+fn module(seed: u64) -> Option<Vec<u8>> {
     let config = wasm_smith::Config {
         min_funcs: 2,
         max_funcs: 12,
@@ -52,7 +53,7 @@ fn module(seed: u64) -> Result<Vec<u8>> {
         gc_enabled: false,
         memory64_enabled: false,
         multi_value_enabled: true,
-        reference_types_enabled: true,
+        reference_types_enabled: false,
         bulk_memory_enabled: true,
         relaxed_simd_enabled: false,
         simd_enabled: seed % 2 == 0,
@@ -64,7 +65,9 @@ fn module(seed: u64) -> Result<Vec<u8>> {
         ..wasm_smith::Config::default()
     };
     let bytes = bytes(seed, 8 << 10);
-    Ok(wasm_smith::Module::new(config, &mut Unstructured::new(&bytes))?.to_bytes())
+    wasm_smith::Module::new(config, &mut Unstructured::new(&bytes))
+        .ok()
+        .map(|module| module.to_bytes())
 }
 
 struct Runner {
@@ -77,7 +80,7 @@ impl Runner {
         let mut config = Config::new();
         config
             .cranelift_nan_canonicalization(true)
-            .max_wasm_stack(16 << 20);
+            .max_wasm_stack(2 << 20);
         Ok(Runner {
             metering: Metering::new(config, mode, &CostTable::v1())?,
             watchdog: Watchdog::start()?,
@@ -151,7 +154,7 @@ fn campaign(seeds: std::ops::Range<u64>) -> Result<()> {
     let (exact, slacked) = (Runner::new(Mode::Exact)?, Runner::new(Mode::Slacked)?);
     let (mut returned, mut aborted) = (0, 0);
     for seed in seeds {
-        let wasm = module(seed).with_context(|| format!("seed {seed}"))?;
+        let Some(wasm) = module(seed) else { continue };
         let expected = exact
             .run(&wasm)
             .with_context(|| format!("seed {seed}, exact"))?;
@@ -169,7 +172,7 @@ fn campaign(seeds: std::ops::Range<u64>) -> Result<()> {
     }
     // It would be easy to compare nothing.
     ensure!(
-        returned > 50 && aborted > 20,
+        returned > 500 && aborted > 200,
         "{returned} returned, {aborted} aborted"
     );
     Ok(())
