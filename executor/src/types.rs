@@ -359,3 +359,96 @@ pub struct Block {
 pub(crate) fn list_hash(domain: &'static str, hashes: &[Hash]) -> Hash {
     Hash(digest(domain, &[&encode(&hashes)]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signed() -> SignedTransaction {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let sender = PublicKey(key.verifying_key().to_bytes());
+        let action = Action::Transfer {
+            to: Address([1; 32]),
+            amount: 5,
+        };
+        Transaction {
+            chain_id: 1,
+            sender,
+            nonce: 2,
+            fuel_limit: 3,
+            fuel_price: 4,
+            action,
+        }
+        .sign(&key)
+    }
+
+    #[test]
+    fn a_signature_covers_every_field() {
+        let good = signed();
+        assert!(good.signature_is_valid());
+        let changes: [fn(&mut Transaction); 5] = [
+            |tx| tx.chain_id += 1,
+            |tx| tx.nonce += 1,
+            |tx| tx.fuel_limit += 1,
+            |tx| tx.fuel_price += 1,
+            |tx| {
+                tx.action = Action::Transfer {
+                    to: Address([1; 32]),
+                    amount: 6,
+                }
+            },
+        ];
+        for change in changes {
+            let mut bad = good.clone();
+            change(&mut bad.transaction);
+            assert!(!bad.signature_is_valid());
+            assert_ne!(bad.hash(), good.hash());
+        }
+        let mut bad = good.clone();
+        bad.signature[0] ^= 1;
+        assert!(!bad.signature_is_valid());
+        assert_eq!(bad.hash(), good.hash());
+    }
+
+    #[test]
+    fn receipts_do_not_commit_to_why_an_execution_was_stopped() {
+        let receipt = |outcome| Receipt {
+            transaction: Hash([1; 32]),
+            height: 1,
+            index: 0,
+            outcome,
+            fuel_used: 10,
+            fee: 10,
+            logs: Vec::new(),
+            contract: None,
+        };
+        let out_of_fuel = receipt(Outcome::Abort(AbortReason::OutOfFuel)).hash();
+        assert_eq!(
+            out_of_fuel,
+            receipt(Outcome::Abort(AbortReason::StackExhausted)).hash()
+        );
+        assert_ne!(
+            out_of_fuel,
+            receipt(Outcome::Revert { data: Vec::new() }).hash()
+        );
+        assert_ne!(
+            out_of_fuel,
+            receipt(Outcome::Success { data: Vec::new() }).hash()
+        );
+    }
+
+    #[test]
+    fn domains_keep_equal_bytes_apart() {
+        assert_ne!(digest("ab", &[b"c"]), digest("a", &[b"bc"]));
+    }
+
+    #[test]
+    fn hashes_parse_as_they_print() {
+        let hash = Hash(std::array::from_fn(|n| n as u8));
+        assert_eq!(hash.to_string().parse(), Ok(hash));
+        assert_eq!(format!("0x{hash}").parse(), Ok(hash));
+        for bad in ["", "0x", "12", &"g".repeat(64), &"0".repeat(65)] {
+            assert!(bad.parse::<Hash>().is_err(), "{bad}");
+        }
+    }
+}

@@ -41,12 +41,19 @@ fn bytes(seed: u64, len: usize) -> Vec<u8> {
 /// A module, or `None` if the bytes of `seed` do not lead to a valid one.
 fn module(seed: u64) -> Option<Vec<u8>> {
     let config = wasm_smith::Config {
-        min_funcs: 2,
+        min_funcs: 4,
         max_funcs: 12,
         max_instructions: 300,
-        min_exports: 4,
+        export_everything: true,
         max_imports: 0,
         max_memories: 1,
+        max_types: 8,
+        max_globals: 4,
+        max_memory32_bytes: 1 << 20,
+        memory_offset_choices: wasm_smith::MemoryOffsetChoices(100, 1, 0),
+        max_table_elements: 100,
+        max_data_segments: 2,
+        max_element_segments: 2,
         max_tables: 1,
         allow_start_export: seed % 4 == 0,
         exceptions_enabled: false,
@@ -64,7 +71,7 @@ fn module(seed: u64) -> Option<Vec<u8>> {
         shared_everything_threads_enabled: false,
         ..wasm_smith::Config::default()
     };
-    let bytes = bytes(seed, 8 << 10);
+    let bytes = bytes(seed, 32 << 10);
     wasm_smith::Module::new(config, &mut Unstructured::new(&bytes))
         .ok()
         .map(|module| module.to_bytes())
