@@ -323,6 +323,40 @@ fn checks_change_nothing_but_the_time() -> Result<()> {
     Ok(())
 }
 
+/// A check never stops what ends within its limit, not even when it lands in the last instructions of an execution that
+/// uses its limit up: the counter is never ahead of what is inevitable.
+#[test]
+fn checks_never_stop_what_just_fits() -> Result<()> {
+    let bench = Bench::new(Mode::Slacked)?;
+    let module = &bench.module;
+    let mut store = Store::new(bench.metering.engine(), Host::default());
+    let mut linker: Linker<Host> = Linker::new(bench.metering.engine());
+    linker.func_wrap("host", "effect", || {})?;
+    linker.func_wrap("host", "again", |n: i64| n)?;
+    let instance = linker.instantiate(&mut store, module)?;
+    let checker = AsyncFuelChecker::for_current_thread()?;
+    for (name, argument) in [("count", 300), ("dispatch", 300), ("recurse", 200)] {
+        let function = instance.get_typed_func::<i64, i64>(&mut store, name)?;
+        let limit = Limit::arm(&bench.metering, &mut store, PLENTY)?;
+        let value = function.call(&mut store, argument)?;
+        let used = limit.used(&mut store).expect("within its limit");
+        let landed = checker.stats().landed;
+        under_fire(|| {
+            // Until enough checks have landed: how often one does depends on the machine.
+            for _ in 0..1_000_000 {
+                let limit = Limit::arm(&bench.metering, &mut store, used)?;
+                assert_eq!(function.call(&mut store, argument)?, value, "{name}");
+                assert_eq!(limit.used(&mut store), Some(used), "{name}");
+                if checker.stats().landed > landed + 2_000 {
+                    return Ok(());
+                }
+            }
+            bail!("{name}: {:?}", checker.stats())
+        })?;
+    }
+    Ok(())
+}
+
 #[test]
 fn artifacts_of_the_two_modes_refuse_each_other() -> Result<()> {
     let (exact, slacked) = (Bench::new(Mode::Exact)?, Bench::new(Mode::Slacked)?);
