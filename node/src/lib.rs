@@ -23,7 +23,7 @@
 //! - A transaction is *acknowledged* (`"included"`, with a receipt) only when its block is synced to disk.
 //! - Nothing that executes contracts, checks signatures or reads the disk runs on a thread that serves connections.
 //! - Every queue is bounded: the mempool by transactions and bytes, [workers](views) by pieces of work, the listener by
-//!   connections, batch length and body size. What is full says "try again later".
+//!   requests at a time, batch length and body size. What is full says "try again later".
 //! - If a block cannot be stored the node accepts nothing more and says why ([`producer::Health::Failed`]): it does not
 //!   know what is on disk until it is started again.
 //!

@@ -477,6 +477,7 @@ mod tests {
     use slackline_executor::{Action, Outcome, Transaction};
     use std::collections::HashMap;
     use std::sync::mpsc;
+    use std::time::Duration;
 
     /// A chain in memory that does as it is told.
     struct Fake {
@@ -666,9 +667,14 @@ mod tests {
 
     fn verdict(mut ticket: Ticket) -> Option<Verdict> {
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
             .build()
             .expect("runtime");
-        runtime.block_on(async { ticket.wait_for(Option::is_some).await.ok()?.clone() })
+        runtime.block_on(async {
+            let news = ticket.wait_for(Option::is_some);
+            let news = tokio::time::timeout(Duration::from_secs(60), news).await;
+            news.expect("a verdict in time").ok()?.clone()
+        })
     }
 
     #[test]
@@ -779,6 +785,7 @@ mod tests {
             producer.submit(&transfer(&key, 2)),
             Err(SubmitError::Stopping)
         ));
+        assert!(!stopping.is_finished(), "waits for the block under way");
         orders.send(Order::Include).expect("sent");
         assert!(matches!(verdict(first), Some(Verdict::Included(_))));
         assert!(verdict(second).is_none());

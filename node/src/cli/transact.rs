@@ -10,7 +10,9 @@ use slackline_executor::{Action, Transaction};
 use slackline_node::args::{self, ReturnType};
 use slackline_node::rpc::api::{ApiClient, MAX_TIMEOUT_MS};
 use slackline_node::rpc::types::{OutcomeJson, OutcomeKind, ReceiptJson, StatusJson, WaitUntil};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Fuel limit of a transaction unless told otherwise; a deployment gets what its code costs on top.
@@ -83,8 +85,8 @@ pub(crate) struct Transfer {
 
 impl Deploy {
     pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
-        let code = std::fs::read(&self.file).with_context(|| self.file.display().to_string())?;
         let status = remote.status().await?;
+        let code = read(&self.file, status.params.code_bytes)?;
         let names = Names::on_chain(status.chain_id);
         let input = args::encode(&self.args.args, &names)?;
         let bytes = code.len() as u64 + input.len() as u64;
@@ -100,6 +102,22 @@ impl Deploy {
             .send(action, fuel, None, &status, remote, output)
             .await
     }
+}
+
+/// Reads a file of at most `limit` bytes.
+fn read(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
+        .with_context(|| path.display().to_string())?;
+    if bytes.len() as u64 > limit {
+        bail!(
+            "{} has more than {} bytes, the most that a contract may have",
+            path.display(),
+            grouped(limit)
+        );
+    }
+    Ok(bytes)
 }
 
 impl Call {
@@ -162,6 +180,14 @@ impl Terms {
             action,
         };
         let bytes = borsh::to_vec(&transaction.sign(key.signing()))?;
+        // The node would say so too, but not read so much before.
+        if bytes.len() as u64 > status.params.transaction_bytes {
+            let (got, limit) = (
+                grouped(bytes.len() as u64),
+                grouped(status.params.transaction_bytes),
+            );
+            bail!("the transaction has {got} bytes; at most {limit} are allowed");
+        }
         let submit = remote.client().submit_transaction(
             hex::encode(bytes),
             Some(WaitUntil::Included),

@@ -29,7 +29,8 @@
 //!
 //! Requests that do not reach a method get the library's own errors, whose data is a sentence or nothing: -32700 (not
 //! JSON), -32600 (not a request), -32601 (no such method), -32602 (parameters missing or of another JSON type), -32007
-//! (request too large), -32008 (response too large), -32009 (too many connections), -32010 (batch too large).
+//! (request too large; HTTP status 413), -32008 (answer too large), -32010 (batch too long). Too many requests at a time
+//! get HTTP status 429 and no JSON.
 
 use super::types::Amount;
 use crate::producer::SubmitError;

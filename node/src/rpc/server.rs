@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// Most connections at a time.
+/// Most requests over HTTP and sessions over WebSocket at a time, together.
 pub const MAX_CONNECTIONS: u32 = 250;
 /// Most requests in a batch.
 pub const MAX_BATCH: u32 = 100;

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use jsonrpsee::core::client::{ClientT, Error as ClientError};
-use jsonrpsee::core::params::{ArrayParams, BatchRequestBuilder, ObjectParams};
+use jsonrpsee::core::params::{ArrayParams, ObjectParams};
 use jsonrpsee::http_client::HttpClient;
 use serde_json::{Value, json};
 use slackline_executor::{Action, Address, Hash, SignedTransaction};
@@ -417,7 +417,8 @@ async fn requests_that_are_none() {
         ("{", -32700),
         ("\u{0}", -32700),
         ("[]", -32600),
-        ("{}", -32600),
+        ("{}", -32700),
+        (r#"{"id":1}"#, -32600),
         (r#"{"jsonrpc":"1.0","id":1,"method":"get_status"}"#, -32600),
     ] {
         let (_, answer) = post(&node, body).await;
@@ -427,34 +428,41 @@ async fn requests_that_are_none() {
     let (_, answer) = post(&node, &"[".repeat(100_000)).await;
     assert_eq!(answer["error"]["code"], -32700, "{answer}");
 
-    let mut batch = BatchRequestBuilder::new();
-    for _ in 0..=MAX_BATCH {
-        batch.insert("get_status", ArrayParams::new()).unwrap();
-    }
-    let refused = client.batch_request::<Value>(batch).await;
-    match refused {
-        Err(error) => assert!(error.to_string().contains("batch"), "{error}"),
-        Ok(answers) => panic!("{} answers", answers.len()),
-    }
+    let status = r#"{"jsonrpc":"2.0","id":1,"method":"get_status"}"#;
+    let batch = |length| format!("[{}]", vec![status; length].join(","));
+    let (_, answers) = post(&node, &batch(MAX_BATCH as usize)).await;
+    assert_eq!(answers.as_array().unwrap().len(), MAX_BATCH as usize);
+    let (_, answer) = post(&node, &batch(MAX_BATCH as usize + 1)).await;
+    assert_eq!(answer["error"]["code"], -32010, "{answer}");
     assert_unharmed(&client, head, 0).await;
     node.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit() {
-    let (node, first) = node().await;
-    let head = first.get_status().await.unwrap().head;
-    drop(first);
-    let mut idle = Vec::new();
+async fn requests_beyond_the_limit() {
+    let (node, client) = node().await;
+    let head = client.get_status().await.unwrap().head;
+    let mut slow = Vec::new();
     for _ in 0..MAX_CONNECTIONS {
-        idle.push(TcpStream::connect(node.address()).await.unwrap());
+        let mut stream = TcpStream::connect(node.address()).await.unwrap();
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\
+             Expect: 100-continue\r\n\r\n",
+            node.address(),
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The node has begun with the request when it asks for the body.
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 100");
+        slow.push(stream);
     }
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"get_status"}"#;
     let (status, _) = post(&node, body).await;
     assert!(status.contains("429"), "{status}");
-    drop(idle);
-    // The node notices some time after the drop that the connections have ended.
+    drop(slow);
+    // Some time after that the node notices that nobody is there any more.
     while post(&node, body).await.0.contains("429") {}
-    assert_unharmed(&client(&node.rpc_url()), head, 0).await;
+    assert_unharmed(&client, head, 0).await;
     node.stop().await.unwrap();
 }

@@ -109,6 +109,7 @@ fn a_session() {
         (1, &Value::from("trap"))
     );
     // Not executed: 2.
+    let long = format!("--arg=str:{}", "x".repeat(100_000));
     for (args, expected) in [
         (
             vec!["call", &contract, "nope"],
@@ -129,7 +130,15 @@ fn a_session() {
         (vec!["transfer", "bob", "1.5"], "invalid digit"),
         (vec!["transfer", "bob", "1", "--fuel-limit", "1"], "too low"),
         (vec!["deploy", "/nonexistent.wasm"], "No such file"),
-        (vec!["deploy", "/proc/self/exe"], "code"),
+        (
+            vec!["deploy", "/proc/self/exe"],
+            "more than 1,048,576 bytes",
+        ),
+        (vec!["deploy", "/proc/self/status"], "the code is refused"),
+        (
+            [&["call", &contract, "ok"], &[&*long; 16][..]].concat(),
+            "bytes; at most 1,500,000",
+        ),
         (vec!["tx", "00"], "64 hexadecimal digits"),
         (vec!["block", "1000"], "no block 1000"),
         (vec!["frobnicate"], "unrecognized subcommand"),

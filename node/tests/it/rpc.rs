@@ -14,6 +14,7 @@ use slackline_node::rpc::types::{
 };
 use slackline_node::{Node, NodeConfig, StartError};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 #[tokio::test]
 async fn a_transfer_from_submission_to_receipt() {
@@ -470,5 +471,49 @@ async fn positional_parameters_web_sockets_and_batches_work_too() {
     assert_eq!(answers.num_successful_calls(), 100);
     let last = execute(&client, &transfer(&key("alice"), 101, address("bob"), 1)).await;
     assert_eq!(last.outcome.outcome, OutcomeKind::Success);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn stopping_finishes_what_is_under_way_and_frees_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, client) = node_in(dir.path().to_owned()).await;
+    let contract = deployed(&client, &key("alice"), 0).await;
+    let mut views = Vec::new();
+    for _ in 0..8 {
+        let url = format!("ws://{}", node.address());
+        let session = Arc::new(WsClientBuilder::default().build(url).await.unwrap());
+        let (asking, contract) = (session.clone(), contract.to_string());
+        views.push(tokio::spawn(async move {
+            asking
+                .call_view(contract, "spin".to_owned(), None, None, Some(200_000_000))
+                .await
+        }));
+        // One message after the other: when this one is answered, the node has the view.
+        tokio::task::yield_now().await;
+        session.get_status().await.unwrap();
+    }
+    let slow = slow(&key("alice"), 1, contract);
+    client
+        .submit_transaction(hex_of(&slow), Some(WaitUntil::None), None)
+        .await
+        .unwrap();
+    until_mempool(&client, |mempool| mempool.executing == 1).await;
+    node.stop().await.unwrap();
+
+    let (node, client) = node_in(dir.path().to_owned()).await;
+    let found = client
+        .get_transaction(slow.hash().to_string())
+        .await
+        .unwrap();
+    assert_eq!(
+        found.status,
+        TransactionStatus::Included,
+        "the block under way was finished"
+    );
+    for view in views {
+        let answer = view.await.unwrap().unwrap();
+        assert_eq!(answer.outcome.abort.unwrap().kind, "out_of_fuel");
+    }
     node.stop().await.unwrap();
 }
