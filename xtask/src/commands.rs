@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::run::{cargo, find, minutes, run, step};
-use crate::{contracts, files, hooks, rocksdb, system};
+use crate::{contracts, files, hooks, licences, rocksdb, system};
 
 /// Makes the main workspace loadable and linkable. Several processes may prepare the same clone at once.
 pub fn prepare(root: &Path, plain_rocksdb: bool) -> Result<()> {
@@ -47,6 +47,9 @@ pub fn test(root: &Path, full: bool, lint: bool, args: &[OsString]) -> Result<()
         ("contracts", root.join("contracts")),
     ];
     if lint {
+        for (name, dir) in &dirs {
+            step(&format!("licences {name}"), || licences::check(dir))?;
+        }
         for (name, dir) in &dirs {
             step(&format!("fmt {name}"), || {
                 run(cargo(dir).args(["fmt", "--all", "--check"]))

@@ -8,6 +8,7 @@ mod commands;
 mod contracts;
 mod files;
 mod hooks;
+mod licences;
 mod patch;
 mod registry;
 mod rocksdb;
