@@ -25,6 +25,37 @@
 //! that has *reached* zero, so [`Limit::arm`] gives the store one unit more, and "the counter is at zero or above" means "over the
 //! limit" to every check there is, in both modes.
 //!
+//! # In a program of your own
+//!
+//! ```
+//! use slackline_metering::{AsyncFuelChecker, CostTable, Limit, MeteredModule, Metering, Mode, Watchdog};
+//! use wasmtime::{Config, Instance, Store, Trap};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let metering = Metering::new(Config::new(), Mode::Slacked, &CostTable::v1())?;
+//! let endless = r#"(module (func (export "spin") (loop (br 0))))"#;
+//! let module = MeteredModule::new(&metering, endless)?;
+//!
+//! let mut store = Store::new(metering.engine(), ());
+//! let limit = Limit::arm(&metering, &mut store, 1_000_000)?;
+//! let instance = Instance::new(&mut store, &module, &[])?;
+//! let spin = instance.get_typed_func::<(), ()>(&mut store, "spin")?;
+//!
+//! // One watchdog for the program, one checker for each thread that executes.
+//! let watchdog = Watchdog::start()?;
+//! let checker = AsyncFuelChecker::for_current_thread()?;
+//! let watch = watchdog.watch(&checker, limit.fuel());
+//! let stopped = spin.call(&mut store, ()).unwrap_err();
+//! drop(watch);
+//! assert_eq!(stopped.downcast_ref(), Some(&Trap::OutOfFuel));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The program's workspace needs the three `[patch.crates-io]` entries of this one: the pass is part of the compiler.
+//! [`AsyncFuelChecker::check`] can also be called from anywhere else, instead of by a watchdog. A host function that costs fuel pays
+//! with [`Limit::charge`]. Drop the store after a trap: what it says of its fuel then means nothing.
+//!
 //! # Unsafe code
 //!
 //! Only in `code_table` (memory reclaimed under lock-free readers), `linux` (signals) and `config`
