@@ -262,7 +262,7 @@ pub enum AbortReason {
     /// Calls nested too deep.
     #[error("call stack exhausted")]
     StackExhausted,
-    /// A wasm trap, named as wasmtime names it.
+    /// A wasm trap, in wasmtime's words.
     #[error("wasm trap: {0}")]
     Trap(String),
     /// The contract used the host interface against its rules.

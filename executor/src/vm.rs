@@ -285,6 +285,9 @@ fn abort_reason(error: &wasmtime::Error) -> Option<AbortReason> {
     Some(match error.downcast_ref::<Trap>()? {
         Trap::OutOfFuel => AbortReason::OutOfFuel,
         Trap::StackOverflow => AbortReason::StackExhausted,
-        trap => AbortReason::Trap(trap.to_string()),
+        trap => {
+            let text = trap.to_string();
+            AbortReason::Trap(text.strip_prefix("wasm trap: ").unwrap_or(&text).to_owned())
+        }
     })
 }

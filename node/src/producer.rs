@@ -485,6 +485,8 @@ mod tests {
         inner: Mutex<Inner>,
         /// Told before each block; the block waits for the answer.
         gate: Mutex<Option<(mpsc::Sender<usize>, mpsc::Receiver<Order>)>>,
+        /// Happens while an account is being looked up.
+        meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     }
 
     #[derive(Default)]
@@ -514,6 +516,7 @@ mod tests {
                 params: ProtocolParams::v1(),
                 inner: Mutex::new(Inner::default()),
                 gate: Mutex::new(None),
+                meanwhile: Mutex::new(None),
             })
         }
 
@@ -550,6 +553,10 @@ mod tests {
             }
         }
         fn account(&self, address: &Address) -> Result<Account, StoreError> {
+            let meanwhile = self.meanwhile.lock().expect("lock").take();
+            if let Some(meanwhile) = meanwhile {
+                meanwhile();
+            }
             let nonce = self
                 .inner()
                 .nonces
@@ -729,6 +736,26 @@ mod tests {
             .submit(&transfer(&key, 1000))
             .expect_err("never at rest");
         assert!(matches!(error, SubmitError::TryAgainLater(_)), "{error}");
+    }
+
+    #[test]
+    fn the_same_transaction_submitted_twice_at_once_is_no_error() {
+        let (fake, (blocks, orders)) = Fake::gated();
+        let producer = Producer::start(fake.clone(), MempoolLimits::default()).expect("thread");
+        let producer = Arc::new(producer);
+        let bytes = transfer(&Key::from_seed([1; 32]), 0);
+        let (other, same) = (producer.clone(), bytes.clone());
+        // When neither has found it in the mempool, one is accepted; the other is refused for its nonce.
+        *fake.meanwhile.lock().expect("lock") = Some(Box::new(move || {
+            accept(&other, &same);
+        }));
+        let (_, progress) = producer.submit(&bytes).expect("known by now");
+        let Progress::Waiting(ticket) = progress else {
+            panic!("{progress:?}")
+        };
+        assert_eq!(blocks.recv().expect("block"), 1);
+        orders.send(Order::Include).expect("sent");
+        assert!(matches!(verdict(ticket), Some(Verdict::Included(_))));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `slackline dev`.
 
-use super::output::{Table, grouped, print};
+use super::output::{Output, Table, grouped, print};
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
@@ -54,7 +54,7 @@ impl Signals {
 
 impl Dev {
     /// Runs until a signal comes (0) or the node fails (1).
-    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self, output: &Output) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::catch().context("cannot catch signals")?;
         let config = NodeConfig {
             data_dir: self.data_dir,
@@ -69,7 +69,7 @@ impl Dev {
             };
             anyhow::anyhow!("{error}{hint}")
         })?;
-        print(&if self.print_json {
+        print(&if self.print_json || output.is_json() {
             describe_json(&node)?
         } else {
             describe(&node)?

@@ -89,7 +89,7 @@ fn run(cli: Cli, is_node: bool, output: &Output) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let connect = || remote::Remote::connect(&cli.rpc);
         match cli.command {
-            Command::Dev(command) => command.run().await,
+            Command::Dev(command) => command.run(output).await,
             Command::Key(command) => command.run(output),
             Command::Deploy(command) => command.run(&connect()?, output).await,
             Command::Call(command) => command.run(&connect()?, output).await,

@@ -18,6 +18,11 @@ impl Output {
         Output { json }
     }
 
+    /// Whether JSON was asked for.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints `answer`: as JSON if that was asked for, else as the table that `table` makes.
     pub(crate) fn show<T: Serialize>(
         &self,

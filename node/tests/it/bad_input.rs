@@ -444,18 +444,7 @@ async fn requests_beyond_the_limit() {
     let head = client.get_status().await.unwrap().head;
     let mut slow = Vec::new();
     for _ in 0..MAX_CONNECTIONS {
-        let mut stream = TcpStream::connect(node.address()).await.unwrap();
-        let head = format!(
-            "POST / HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\
-             Expect: 100-continue\r\n\r\n",
-            node.address(),
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // The node has begun with the request when it asks for the body.
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).await.unwrap();
-        assert_eq!(&answer, b"HTTP/1.1 100");
-        slow.push(stream);
+        slow.push(half_a_request(node.address()).await);
     }
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"get_status"}"#;
     let (status, _) = post(&node, body).await;

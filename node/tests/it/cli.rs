@@ -1,6 +1,6 @@
 //! The commands, as a person or a script types them.
 
-use crate::process::{Dev, slackline};
+use crate::process::{Dev, send, slackline};
 use crate::support::{CONTRACT, METHODS, address, wasm};
 use serde_json::Value;
 use slackline_node::dev::{DEV_BALANCE, DEV_NAMES};
@@ -274,6 +274,6 @@ fn what_a_person_sees_first() {
         assert!(cell(&text, name).starts_with(&address(name).to_string()));
         assert!(cell(&text, name).ends_with("1,000,000,000,000,000,000"));
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    send(&child, "-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

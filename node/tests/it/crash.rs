@@ -1,8 +1,9 @@
-//! What was acknowledged survives SIGKILL.
+//! What was acknowledged survives SIGKILL, and a disk that fails.
 
 use crate::process::Dev;
 use crate::support::*;
 use jsonrpsee::http_client::HttpClient;
+use serde_json::json;
 use slackline_executor::{Address, Hash, SignedTransaction};
 use slackline_node::dev::DEV_NAMES;
 use slackline_node::keys::Key;
@@ -163,4 +164,54 @@ async fn acknowledged_transactions_survive_being_killed() {
         assert_consistent(&client_).await;
         dev.kill();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_ends_the_node_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start_on_small_disk(dir.path(), 4_000);
+    let client_ = client(&dev.url());
+    let alice = key("alice");
+    let contract = deployed(&client_, &alice, 0).await;
+    let mut receipts = Vec::new();
+    let mut failed = None;
+    // 20 times 100 kB is what the disk holds. That many blocks fit, or fewer, but not 100.
+    for nonce in 1..100 {
+        let transaction = call(&alice, nonce, contract, "get", &[nonce as u8; 100_000]);
+        match client_
+            .submit_transaction(hex_of(&transaction), None, Some(60_000))
+            .await
+        {
+            Ok(answer) => receipts.push(answer.receipt.unwrap()),
+            Err(error) => {
+                let (code, data) = refusal::<()>(Err(error));
+                assert_eq!(
+                    (code, &data["kind"]),
+                    (1303, &json!("node_failed")),
+                    "{data}"
+                );
+                assert_eq!(data["hash"], transaction.hash().to_string());
+                failed = Some(transaction);
+                break;
+            }
+        }
+    }
+    let failed = failed.expect("the disk is full");
+    assert!(!receipts.is_empty());
+    let (code, said) = dev.end();
+    assert_eq!(code, Some(1));
+    assert!(said.contains("the node has failed: "), "{said:?}");
+
+    let dev = Dev::start(Some(dir.path()));
+    let client_ = client(&dev.url());
+    for receipt in receipts {
+        let found = client_
+            .get_transaction(receipt.transaction.to_string())
+            .await
+            .unwrap();
+        assert_eq!(found.receipt, Some(receipt));
+    }
+    assert_consistent(&client_).await;
+    // The one whose fate was unknown.
+    assert_eq!(execute(&client_, &failed).await.transaction, failed.hash());
 }

@@ -14,7 +14,9 @@ pub(crate) fn slackline() -> Command {
     command
 }
 
-/// A running `slackline dev`; killed when dropped.
+const DEV: [&str; 4] = ["dev", "--listen", "127.0.0.1:0", "--print-json"];
+
+/// A running `slackline dev`; ended with SIGTERM when dropped.
 pub(crate) struct Dev {
     child: Child,
     stdout: BufReader<std::process::ChildStdout>,
@@ -26,12 +28,26 @@ impl Dev {
     /// Starts it and waits until it says that it is ready.
     pub(crate) fn start(data_dir: Option<&Path>) -> Dev {
         let mut command = slackline();
-        command
-            .args(["dev", "--listen", "127.0.0.1:0", "--print-json"])
-            .env("SLACKLINE_LOG", "warn");
+        command.args(DEV);
         if let Some(dir) = data_dir {
             command.arg("--data-dir").arg(dir);
         }
+        Dev::spawn(command.env("SLACKLINE_LOG", "warn"))
+    }
+
+    /// Starts it in `dir`, where no file may become longer than `blocks` times 512 bytes: longer writes fail.
+    pub(crate) fn start_on_small_disk(dir: &Path, blocks: u32) -> Dev {
+        let mut command = Command::new("sh");
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        command
+            .args(["-c", &script, env!("CARGO_BIN_EXE_slackline")])
+            .args(DEV)
+            .arg("--data-dir")
+            .arg(dir);
+        Dev::spawn(command.env("SLACKLINE_LOG", "off").stderr(Stdio::piped()))
+    }
+
+    fn spawn(command: &mut Command) -> Dev {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -46,6 +62,15 @@ impl Dev {
         }
     }
 
+    /// Waits until it ends by itself. Its exit code, and what it said on standard error if that was piped.
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
+        let mut said = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut said).unwrap();
+        }
+        (self.child.wait().unwrap().code(), said)
+    }
+
     pub(crate) fn url(&self) -> String {
         self.about["rpc"].as_str().unwrap().to_owned()
     }
@@ -58,11 +83,7 @@ impl Dev {
 
     /// Sends `signal`, and waits for the end.
     pub(crate) fn signal(mut self, signal: &str) -> ExitStatus {
-        let sent = Command::new("kill")
-            .args([signal, &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(sent.success());
+        send(&self.child, signal);
         // Until the end: closed by the process, not by this end of the pipe.
         self.stdout.read_to_end(&mut Vec::new()).unwrap();
         self.child.wait().unwrap()
@@ -80,8 +101,18 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        // Both fail if the process has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Not for a process that has ended: its number may be another's by now.
+        if let Ok(None) = self.child.try_wait() {
+            send(&self.child, "-TERM");
+            let _ = self.child.wait();
+        }
     }
+}
+
+/// Sends a signal, by its name for `kill`.
+pub(crate) fn send(child: &Child, signal: &str) {
+    let sent = Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
 }

@@ -15,6 +15,7 @@ use slackline_node::rpc::types::{
 use slackline_node::{Node, NodeConfig, StartError};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_transfer_from_submission_to_receipt() {
@@ -515,5 +516,41 @@ async fn stopping_finishes_what_is_under_way_and_frees_the_directory() {
         let answer = view.await.unwrap().unwrap();
         assert_eq!(answer.outcome.abort.unwrap().kind, "out_of_fuel");
     }
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn stopping_waits_for_requests_that_are_being_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = node_in(dir.path().to_owned()).await;
+    let request = half_a_request(node.address()).await;
+    let mut stopping = Box::pin(node.stop());
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut stopping).await;
+    assert!(early.is_err(), "somebody is still talking");
+    drop(request);
+    stopping.await.unwrap();
+    let (node, _) = node_in(dir.path().to_owned()).await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn stopping_waits_for_views_whose_callers_have_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, client) = node_in(dir.path().to_owned()).await;
+    let contract = deployed(&client, &key("alice"), 0).await.to_string();
+    let url = format!("ws://{}", node.address());
+    let session = Arc::new(WsClientBuilder::default().build(url).await.unwrap());
+    let asking = session.clone();
+    let view = tokio::spawn(async move {
+        asking
+            .call_view(contract, "spin".to_owned(), None, None, Some(1_000_000_000))
+            .await
+    });
+    tokio::task::yield_now().await;
+    session.get_status().await.unwrap();
+    view.abort();
+    drop(session);
+    node.stop().await.unwrap();
+    let (node, _) = node_in(dir.path().to_owned()).await;
     node.stop().await.unwrap();
 }

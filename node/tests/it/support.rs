@@ -12,6 +12,8 @@ use slackline_node::{Node, NodeConfig};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// A contract with one method for each way to end.
 pub(crate) const CONTRACT: &str = r#"(module
@@ -193,4 +195,19 @@ pub(crate) async fn until_mempool(client: &HttpClient, wanted: impl Fn(MempoolJs
     tokio::time::timeout(Duration::from_secs(60), asking)
         .await
         .expect("the mempool gets there");
+}
+
+/// A request of which the node has seen the head, and waits for the body.
+pub(crate) async fn half_a_request(node: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(node).await.unwrap();
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: {node}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\
+         Expect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The node has begun with the request when it asks for the body.
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100");
+    stream
 }
