@@ -315,11 +315,14 @@ impl Chain {
     pub fn open(path: &Path, genesis: &Genesis, mode: Mode) -> Result<Chain, OpenError> {
         let params = ProtocolParams::v1();
         let vm = Vm::new(&params, mode)?;
-        let store = Store::open(path).map_err(|error| match &error {
-            StoreError::Database(inner) if inner.to_string().contains("lock") => OpenError::InUse {
-                path: path.to_owned(),
-            },
-            _ => error.into(),
+        let store = Store::open(path).map_err(|error| {
+            if error.is_locked() {
+                OpenError::InUse {
+                    path: path.to_owned(),
+                }
+            } else {
+                error.into()
+            }
         })?;
         let wanted = serde_json::to_vec(genesis).map_err(|error| {
             StoreError::Damaged(format!("the genesis cannot be encoded: {error}"))

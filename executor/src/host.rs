@@ -56,6 +56,9 @@ pub enum HostError {
     /// More log records than a transaction may have.
     #[error("log: more than {0} records")]
     TooManyLogs(usize),
+    /// The contract's memory cannot be found. Code without one is not deployed.
+    #[error("the contract does not export its memory")]
+    NoMemory,
     /// A write in a call that may only read.
     #[error("{0}: a view call cannot write")]
     ReadOnly(&'static str),
@@ -298,10 +301,9 @@ fn writable(host: &Host<'_>, function: &'static str) -> HostResult<()> {
 }
 
 fn memory(host: &mut Host<'_>) -> HostResult<Memory> {
-    // Checked at deployment; absent only while a start function runs before exports can be found.
     host.get_export(crate::code::MEMORY)
         .and_then(wasmtime::Extern::into_memory)
-        .ok_or_else(|| wasmtime::Error::msg("the contract's memory is gone"))
+        .ok_or_else(|| HostError::NoMemory.into())
 }
 
 fn read(

@@ -50,6 +50,19 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether another process has the database open. RocksDB tells only by its text, an input/output error
+    /// about the file `LOCK`.
+    pub(crate) fn is_locked(&self) -> bool {
+        match self {
+            StoreError::Database(error) => {
+                error.kind() == rocksdb::ErrorKind::IOError && error.as_ref().contains("/LOCK: ")
+            }
+            _ => false,
+        }
+    }
+}
+
 /// The open database.
 #[derive(Clone)]
 pub(crate) struct Store(Arc<DB>);

@@ -323,3 +323,45 @@ fn databases() -> Result<()> {
     ensure!(chain.transaction(&receipt.transaction)?.is_some());
     Ok(())
 }
+
+/// Whatever code does while it is instantiated is the contract's doing: the chain goes on.
+#[test]
+fn instantiation() -> Result<()> {
+    let chain = TestChain::new(Mode::Slacked)?;
+    let alice = key(1);
+    let call = r#"(import "slackline_v1" "log" (func $log (param i32 i32)))"#;
+    for (body, wanted) in [
+        (r#"(data (i32.const 65536) "x")"#, "out of bounds"),
+        (
+            r#"(table 1 funcref) (elem (i32.const 5) $a)"#,
+            "out of bounds",
+        ),
+        ("(func $s (unreachable)) (start $s)", "unreachable"),
+        ("(func $s (loop $l (br $l))) (start $s)", "out of fuel"),
+        (
+            "(func $s (call $log (i32.const -1) (i32.const 1))) (start $s)",
+            "outside memory",
+        ),
+    ] {
+        let module = format!(
+            r#"(module {call} (memory (export "memory") 1) (func $a (export "a")) {body})"#
+        );
+        let contract = chain.deploy(&alice, wat::parse_str(module)?, &())?;
+        let receipt = chain.call(&alice, contract, "a", &(), 1_000_000)?;
+        let Outcome::Abort(reason) = &receipt.outcome else {
+            anyhow::bail!("{body}: {:?}", receipt.outcome);
+        };
+        ensure!(reason.to_string().contains(wanted), "{body}: {reason}");
+        assert_eq!(receipt.fuel_used, 1_000_000);
+    }
+    // A start function may use the host: its memory is there.
+    let module = format!(
+        r#"(module {call} (memory (export "memory") 1) (func (export "a"))
+             (func $s (call $log (i32.const 0) (i32.const 4))) (start $s))"#
+    );
+    let contract = chain.deploy(&alice, wat::parse_str(module)?, &())?;
+    let receipt = chain.call(&alice, contract, "a", &(), 1_000_000)?;
+    ensure!(receipt.outcome.is_success(), "{:?}", receipt.outcome);
+    assert_eq!(receipt.logs, [vec![0; 4]]);
+    Ok(())
+}
