@@ -58,8 +58,6 @@ pub struct Program {
     limit: Option<Limit>,
     /// Size of its function bodies, in bytes.
     pub code_bytes: usize,
-    /// Time to compile it.
-    pub compile_time: Duration,
     _metered: Option<MeteredModule>,
 }
 
@@ -95,9 +93,7 @@ impl Program {
                     .epoch_interruption(variant == Variant::Epoch),
             )?,
         };
-        let start = Instant::now();
         let module = Module::new(&engine, wat)?;
-        let compile_time = start.elapsed();
         let code_bytes = module.functions().map(|function| function.len).sum();
         let mut store = Store::new(&engine, ());
         let mut limit = None;
@@ -115,7 +111,6 @@ impl Program {
             run,
             limit,
             code_bytes,
-            compile_time,
             _metered: metered,
         })
     }

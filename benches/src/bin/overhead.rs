@@ -1,4 +1,4 @@
-//! What metering costs: time, code size and compile time of each variant over none at all.
+//! What metering costs: time and code size of each variant over none at all.
 //!
 //! The variants take turns within one process, in an order that rotates; what is reported is the median over the
 //! rounds of (time of the variant / time of the baseline in the same round).

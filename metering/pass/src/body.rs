@@ -34,7 +34,7 @@
 //! those that are inline loops can be interrupted like any other loop.
 
 use crate::PassError;
-use crate::fuel::{insts, is_counter_access, pinned_register_user};
+use crate::fuel::{charge, insts, is_counter_access, pinned_register_user};
 use crate::placement::{constant_amount, place};
 use crate::trampoline::is_wasm_call;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
@@ -519,9 +519,7 @@ fn apply(func: &mut Function, plan: Plan) {
         let amount = func.dfg.inst_args(inst)[1];
         let mut pos = FuncCursor::new(func).at_inst(inst);
         pos.use_srcloc(inst);
-        let counter = pos.ins().get_pinned_reg(I64);
-        let counter = pos.ins().iadd(counter, amount);
-        pos.ins().set_pinned_reg(counter);
+        charge(&mut pos, |_| amount);
         pos.remove_inst();
     }
     place(func, &constant);

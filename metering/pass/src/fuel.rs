@@ -95,6 +95,15 @@ pub(crate) fn flush_and_check(pos: &mut FuncCursor<'_>, store_context: Value) {
     pos.ins().trapnz(exhausted, OUT_OF_FUEL);
 }
 
+/// Emits the addition of `amount` to the register. The three instructions stay together, as the
+/// lowering rule for them wants.
+pub(crate) fn charge(pos: &mut FuncCursor<'_>, amount: impl FnOnce(&mut FuncCursor<'_>) -> Value) {
+    let counter = pos.ins().get_pinned_reg(I64);
+    let amount = amount(pos);
+    let counter = pos.ins().iadd(counter, amount);
+    pos.ins().set_pinned_reg(counter);
+}
+
 /// All instructions, in layout order.
 pub(crate) fn insts(func: &Function) -> impl Iterator<Item = Inst> + '_ {
     func.layout

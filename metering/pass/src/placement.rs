@@ -35,6 +35,7 @@
 //! J. R. Larus, Optimally profiling and tracing programs, TOPLAS 16(4), 1994; T. Ball, Efficiently counting program events
 //! with support for on-line queries, TOPLAS 16(5), 1994.
 
+use crate::fuel::charge;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::types::I64;
@@ -74,27 +75,18 @@ pub(crate) fn place(func: &mut Function, additions: &[Inst]) {
         func.layout.remove_inst(inst);
     }
     for segment in &segments {
-        let amount = match (segment.to, potential(&potentials, segment.to)) {
-            // Never observed: what was prepaid counts, and no more than the cost is due.
-            (Point::Trap, _) => 0,
-            (_, Some(ahead)) => {
-                segment.cost + ahead - potential(&potentials, segment.from).unwrap_or(0)
-            }
-            (_, None) => segment.cost - potential(&potentials, segment.from).unwrap_or(0),
-        };
+        if segment.to == Point::Trap {
+            // Never observed.
+            continue;
+        }
+        let ahead = |point| potential(&potentials, point).unwrap_or(0);
+        let amount = segment.cost + ahead(segment.to) - ahead(segment.from);
         if amount > 0 {
             let mut pos = FuncCursor::new(func).at_inst(segment.at);
             pos.use_srcloc(segment.at);
-            charge(&mut pos, amount);
+            charge(&mut pos, |pos| pos.ins().iconst(I64, amount));
         }
     }
-}
-
-fn charge(pos: &mut FuncCursor<'_>, amount: i64) {
-    let counter = pos.ins().get_pinned_reg(I64);
-    let amount = pos.ins().iconst(I64, amount);
-    let counter = pos.ins().iadd(counter, amount);
-    pos.ins().set_pinned_reg(counter);
 }
 
 /// `k` of a charge `iadd counter, k`, if it is known.
