@@ -9,7 +9,8 @@ use crate::types::{AbortReason, Address, Hash, Outcome};
 use quick_cache::sync::Cache;
 use serde::Serialize;
 use slackline_metering::{
-    AsyncFuelChecker, CheckStats, Limit, MeteredModule, Metering, MeteringError, Mode, Watchdog,
+    AsyncFuelChecker, CheckStats, EpochTicker, Limit, MeteredModule, Metering, MeteringError, Mode,
+    Watchdog,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -87,6 +88,7 @@ pub(crate) struct Vm {
     metering: Metering,
     linker: Linker<HostState>,
     watchdog: Option<Watchdog>,
+    _ticker: Option<EpochTicker>,
     contracts: Cache<Hash, Arc<Contract>>,
     fees: Arc<FuelSchedule>,
     limits: Arc<Limits>,
@@ -98,17 +100,19 @@ impl Vm {
         let metering = Metering::new(engine_config(&params.limits), mode, &params.costs)?;
         let mut linker = Linker::new(metering.engine());
         host::link(&mut linker).map_err(MeteringError::Engine)?;
-        let watchdog =
-            match mode {
-                Mode::Exact => None,
-                Mode::Slacked => Some(Watchdog::start().map_err(|error| {
-                    MeteringError::Engine(wasmtime::Error::msg(error.to_string()))
-                })?),
-            };
+        let watchdog = (mode == Mode::Slacked)
+            .then(Watchdog::start)
+            .transpose()
+            .map_err(|error| MeteringError::Engine(wasmtime::Error::msg(error.to_string())))?;
+        let ticker = (mode == Mode::Hybrid)
+            .then(|| EpochTicker::start(&metering, EpochTicker::PERIOD))
+            .transpose()
+            .map_err(|error| MeteringError::Engine(wasmtime::Error::msg(error.to_string())))?;
         Ok(Vm {
             metering,
             linker,
             watchdog,
+            _ticker: ticker,
             contracts: Cache::new(CACHED_CONTRACTS),
             fees: Arc::new(params.fees.clone()),
             limits: Arc::new(params.limits.clone()),

@@ -1,6 +1,6 @@
 //! Engines that count fuel.
 
-use crate::{CostTable, pad};
+use crate::{CheckerError, CostTable, pad};
 use slackline_metering_pass::PASS_VERSION;
 use std::fmt;
 use std::str::FromStr;
@@ -14,30 +14,48 @@ pub enum Mode {
     Exact,
     /// In a pinned register, looked at by trampolines and asynchronous checks.
     Slacked,
+    /// In a pinned register, looked at by trampolines; compiled code looks at wasmtime's epoch, which an
+    /// [`crate::EpochTicker`] moves on, and goes through a trampoline when it has changed. For platforms where threads cannot
+    /// be interrupted.
+    Hybrid,
+}
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Mode; 3] = [Mode::Exact, Mode::Slacked, Mode::Hybrid];
+
+    /// Whether compiled code keeps the counter in the pinned register.
+    pub(crate) fn pins_counter(self) -> bool {
+        matches!(self, Mode::Slacked | Mode::Hybrid)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Mode::Exact => "exact",
+            Mode::Slacked => "slacked",
+            Mode::Hybrid => "hybrid",
+        }
+    }
 }
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Mode::Exact => "exact",
-            Mode::Slacked => "slacked",
-        })
+        f.write_str(self.name())
     }
 }
 
 /// Text that names no mode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown metering mode {0:?}: expected \"exact\" or \"slacked\"")]
+#[error("unknown metering mode {0:?}: expected \"exact\", \"slacked\" or \"hybrid\"")]
 pub struct ParseModeError(String);
 
 impl FromStr for Mode {
     type Err = ParseModeError;
     fn from_str(text: &str) -> Result<Mode, ParseModeError> {
-        match text {
-            "exact" => Ok(Mode::Exact),
-            "slacked" => Ok(Mode::Slacked),
-            other => Err(ParseModeError(other.to_owned())),
-        }
+        Mode::ALL
+            .into_iter()
+            .find(|mode| mode.name() == text)
+            .ok_or_else(|| ParseModeError(text.to_owned()))
     }
 }
 
@@ -45,8 +63,10 @@ impl FromStr for Mode {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MeteringError {
-    /// This platform cannot interrupt a thread in wasm; [`Mode::Exact`] works everywhere.
-    #[error("slacked metering is not supported on this platform, use exact metering: {0}")]
+    /// This platform cannot interrupt a thread in wasm; [`Mode::Hybrid`] and [`Mode::Exact`] work where it cannot.
+    #[error(
+        "slacked metering is not supported on this platform, use hybrid or exact metering: {0}"
+    )]
     Unsupported(#[from] crate::CheckerError),
     /// Wasmtime refused the configuration.
     #[error("wasmtime: {0:#}")]
@@ -90,8 +110,11 @@ impl Metering {
     ) -> Result<Metering, MeteringError> {
         configure(&mut config, mode, costs).map_err(MeteringError::Engine)?;
         let engine = Engine::new(&config).map_err(MeteringError::Engine)?;
-        if mode == Mode::Slacked {
-            crate::platform::install()?;
+        if mode.pins_counter() {
+            match crate::platform::install() {
+                Err(CheckerError::Platform) if mode == Mode::Hybrid => {}
+                installed => installed?,
+            }
             pad::address()?;
         }
         Ok(Metering { engine, mode })
@@ -128,7 +151,8 @@ pub(crate) fn configure(
         .operator_cost(costs.operators().clone())
         .wasm_backtrace_max_frames(None)
         .module_version(ModuleVersionStrategy::Custom(version))?;
-    if mode == Mode::Slacked {
+    config.epoch_interruption(mode == Mode::Hybrid);
+    if mode.pins_counter() {
         // SAFETY: the flag reserves a register. Wasmtime does not use it, and the pass, which every
         // function compiled with the flag goes through, keeps the host's value in the trampolines
         // as the host's calling convention demands.

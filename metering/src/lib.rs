@@ -75,6 +75,7 @@ mod limit;
 mod linux;
 mod module;
 mod pad;
+mod ticker;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 mod watchdog;
@@ -84,6 +85,7 @@ pub use config::{Metering, MeteringError, Mode, ParseModeError};
 pub use cost::CostTable;
 pub use limit::{Limit, LimitError, MAX_LIMIT};
 pub use module::{CompileError, MeteredModule};
+pub use ticker::{EpochTicker, TickerError};
 pub use watchdog::{WatchGuard, Watchdog, WatchdogError};
 
 #[cfg(target_os = "linux")]

@@ -1,7 +1,7 @@
 //! A fuel limit on a store, and what it says afterwards.
 
 use crate::{Metering, Mode};
-use wasmtime::{AsContextMut, Store, StoreContextMut};
+use wasmtime::{AsContextMut, Store, StoreContextMut, UpdateDeadline};
 
 /// The highest limit, in fuel. The counter starts at minus the limit; from there to a wrap-around at
 /// 2^63 are at least 2^63 units. Code burns fewer than 2^15 in a nanosecond (255 for each instruction that executes, or 255
@@ -46,8 +46,13 @@ impl Limit {
             return Err(LimitError::TooHigh(limit));
         }
         store.set_fuel(limit + 1).map_err(LimitError::NotMetered)?;
-        if metering.mode() == Mode::Slacked {
+        if metering.mode().pins_counter() {
             crate::platform::prefer_out_of_fuel(store);
+        }
+        if metering.mode() == Mode::Hybrid {
+            // The trampoline that leads to the callback has checked the counter: here it is within the limit.
+            store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Continue(1)));
+            store.set_epoch_deadline(1);
         }
         Ok(Limit(limit))
     }

@@ -1,7 +1,7 @@
 //! Modules whose executions can be interrupted.
 
+use crate::Metering;
 use crate::code_table::{self, Registration};
-use crate::{Metering, Mode};
 use std::fmt;
 use std::ops::Deref;
 use wasmtime::Module;
@@ -42,10 +42,10 @@ impl MeteredModule {
             wasmtime::Engine::same(metering.engine(), module.engine()),
             "the module belongs to another engine"
         );
-        let registration = match metering.mode() {
-            Mode::Slacked => Some(code_table::register(&module)),
-            Mode::Exact => None,
-        };
+        let registration = metering
+            .mode()
+            .pins_counter()
+            .then(|| code_table::register(&module));
         MeteredModule {
             _registration: registration,
             module,
