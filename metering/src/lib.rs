@@ -69,6 +69,7 @@ mod code_table;
 #[allow(unsafe_code)]
 mod config;
 mod cost;
+mod inspect;
 mod limit;
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
@@ -83,8 +84,10 @@ mod watchdog;
 pub use checker::{AsyncFuelChecker, CheckStats, CheckerError};
 pub use config::{Metering, MeteringError, Mode, ParseModeError};
 pub use cost::CostTable;
+pub use inspect::{InspectError, InspectedFunction, inspect};
 pub use limit::{Limit, LimitError, MAX_LIMIT};
 pub use module::{CompileError, MeteredModule};
+pub use slackline_metering_pass::{FunctionKind, Report};
 pub use ticker::{EpochTicker, TickerError};
 pub use watchdog::{WatchGuard, Watchdog, WatchdogError};
 

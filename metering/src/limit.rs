@@ -3,11 +3,14 @@
 use crate::{Metering, Mode};
 use wasmtime::{AsContextMut, Store, StoreContextMut, UpdateDeadline};
 
-/// The highest limit, in fuel. The counter starts at minus the limit; from there to a wrap-around at
-/// 2^63 are at least 2^63 units. Code burns fewer than 2^15 in a nanosecond (255 for each instruction that executes, or 255
-/// a byte in a bulk operation, which is checked before it starts), so it cannot wrap in the days
-/// before anyone looks: the [`crate::Watchdog`] looks within milliseconds.
-pub const MAX_LIMIT: u64 = 1 << 62;
+/// The highest limit, in fuel.
+///
+/// The counter starts at minus the limit and cannot wrap, being a signed number of 64 bits: from 0, where it is over the limit, 2^63 units
+/// are left. What is added to it at once is below 2^62, by what [`slackline_metering_pass`] prepays for a loop; all of that is executed before
+/// more is added, unless it is more than the highest limit, and the loop endless or as good as that. Other than that,
+/// code burns fewer than 2^15 units a nanosecond (255 for each instruction that executes, or 255 a byte in a bulk
+/// operation, which is checked before it starts): it would take days, and the [`crate::Watchdog`] looks within milliseconds.
+pub const MAX_LIMIT: u64 = slackline_metering_pass::MOST_FUEL;
 
 /// Why a limit could not be set or read.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use wasmtime::Module;
 /// Why wasm could not be compiled.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
-pub struct CompileError(wasmtime::Error);
+pub struct CompileError(#[from] wasmtime::Error);
 
 /// A compiled module, known to the checker for as long as it lives.
 ///

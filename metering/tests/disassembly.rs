@@ -3,7 +3,8 @@
 
 use anyhow::{Result, ensure};
 use iced_x86::{
-    Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
+    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind,
+    Register,
 };
 use slackline_metering::{CostTable, MeteredModule, Metering, Mode};
 use wasmtime::Config;
@@ -18,6 +19,11 @@ const PROGRAM: &str = r#"(module
       (local.set $n (i64.sub (local.get $n) (i64.const 1)))
       (br_if $l (i64.ne (local.get $n) (i64.const 0))))
     (local.get $acc))
+  (func (export "search") (param $n i64) (result i64)
+    (loop $l
+      (local.set $n (i64.mul (local.get $n) (i64.const 3)))
+      (br_if $l (i64.ne (i64.and (local.get $n) (i64.const 255)) (i64.const 7))))
+    (local.get $n))
   (func (export "arms") (param $n i64) (result i64)
     (if (result i64) (i64.eqz (local.get $n))
       (then (i64.const 4))
@@ -39,7 +45,7 @@ fn compile(mode: Mode) -> Result<Vec<Function>> {
     let metering = Metering::new(Config::new(), mode, &CostTable::v1())?;
     let module = MeteredModule::new(&metering, PROGRAM)?;
     let exported = |index: wasmtime_environ::FuncIndex| -> String {
-        let names = ["leaf", "loop", "arms", "calls"];
+        let names = ["leaf", "loop", "search", "arms", "calls"];
         names
             .get(index.as_u32() as usize - 1)
             .map_or_else(String::new, ToString::to_string)
@@ -66,14 +72,24 @@ fn uses_pinned_register(instruction: &Instruction) -> bool {
         .any(|used| used.register().full_register() == Register::R15)
 }
 
-/// `add r15, imm`.
+/// `add r15, imm` or, for a loop that pays on entry, `add r15, reg`.
 fn is_charge(instruction: &Instruction) -> bool {
     instruction.mnemonic() == Mnemonic::Add
         && instruction.op0_register() == Register::R15
         && matches!(
             instruction.op1_kind(),
-            OpKind::Immediate8to64 | OpKind::Immediate32to64
+            OpKind::Immediate8to64 | OpKind::Immediate32to64 | OpKind::Register
         )
+}
+
+/// Whether `instruction` is between a backward jump and its target.
+fn is_in_loop(instruction: &Instruction, code: &[Instruction]) -> bool {
+    code.iter().any(|jump| {
+        let target = jump.near_branch_target();
+        jump.flow_control() != FlowControl::Next
+            && (target..=jump.ip()).contains(&instruction.ip())
+            && target != 0
+    })
 }
 
 /// Whether it may read or write the counter: memory at its offset from anything but the frame.
@@ -90,12 +106,19 @@ fn may_touch_counter(instruction: &Instruction) -> bool {
 
 #[test]
 fn one_add_a_charge_and_nothing_else() -> Result<()> {
-    // Wasmtime charges at entry, and before branches, calls and ends if anything has been executed since: 2, 3, 4, 4. What
-    // placement leaves: the loop's iteration and all around it; the costlier arm's surplus; between calls.
-    let expected = [("leaf", 1), ("loop", 2), ("arms", 2), ("calls", 3)];
+    // Wasmtime charges at entry, and before branches, calls and ends if anything has been executed since: 2, 3, 3, 4, 4. What
+    // placement leaves: the counted loop, paid on entry, and all around it; the other loop's iteration, and all around it;
+    // the costlier arm's surplus; between calls. And how many of them are in loops.
+    let expected = [
+        ("leaf", 1, 0),
+        ("loop", 2, 0),
+        ("search", 2, 1),
+        ("arms", 2, 0),
+        ("calls", 3, 0),
+    ];
     let functions = compile(Mode::Slacked)?;
     assert_eq!(functions.len(), expected.len());
-    for (function, (name, charges)) in functions.iter().zip(expected) {
+    for (function, (name, charges, in_loops)) in functions.iter().zip(expected) {
         assert_eq!(function.name, name);
         let listing: Vec<String> = function.code.iter().map(ToString::to_string).collect();
         let listing = listing.join("\n");
@@ -105,6 +128,12 @@ fn one_add_a_charge_and_nothing_else() -> Result<()> {
             .filter(|instruction| is_charge(instruction))
             .count();
         assert_eq!(count, charges, "{name}:\n{listing}");
+        let looping = function
+            .code
+            .iter()
+            .filter(|instruction| is_charge(instruction) && is_in_loop(instruction, &function.code))
+            .count();
+        assert_eq!(looping, in_loops, "{name}:\n{listing}");
         for instruction in &function.code {
             ensure!(
                 !uses_pinned_register(instruction) || is_charge(instruction),

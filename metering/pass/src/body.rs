@@ -36,6 +36,7 @@
 use crate::PassError;
 use crate::fuel::{charge, insts, is_counter_access, pinned_register_user};
 use crate::placement::{constant_amount, place};
+use crate::report::Counts;
 use crate::trampoline::is_wasm_call;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::entity::{EntitySet, SecondaryMap};
@@ -81,7 +82,7 @@ struct Check {
     exhausted: Block,
 }
 
-pub(crate) fn rewrite(func: &mut Function) -> Result<(), PassError> {
+pub(crate) fn rewrite(func: &mut Function) -> Result<Counts, PassError> {
     if let Some(inst) = pinned_register_user(func) {
         return Err(PassError::PinnedRegisterInUse { inst });
     }
@@ -89,10 +90,10 @@ pub(crate) fn rewrite(func: &mut Function) -> Result<(), PassError> {
     let roles = roles(func, &uses)?;
     let entry_states = solve(func, &roles);
     let plan = verify(func, &uses, &roles, &entry_states)?;
-    apply(func, plan);
+    let counts = apply(func, plan);
     match insts(func).find(|&inst| is_counter_access(func, inst)) {
         Some(inst) => Err(PassError::UnknownAccess { inst }),
-        None => Ok(()),
+        None => Ok(counts),
     }
 }
 
@@ -474,6 +475,16 @@ fn check_after(
     }
 }
 
+/// Whether the counter must be exact at `inst`: a call or a return.
+///
+/// Not at hybrid metering's look at the epoch, `new_epoch`: that is a check like an asynchronous one, which only asks whether
+/// the execution can still end within its limit.
+pub(crate) fn observes(func: &Function, inst: Inst) -> bool {
+    let opcode = func.dfg.insts[inst].opcode();
+    opcode.is_return()
+        || opcode.is_call() && builtin(func, inst) != Some(BuiltinFunctionIndex::new_epoch())
+}
+
 /// The builtin that `inst` calls, if it is a direct call of a builtin's trampoline.
 fn builtin(func: &Function, inst: Inst) -> Option<BuiltinFunctionIndex> {
     let InstructionData::Call { func_ref, .. } = func.dfg.insts[inst] else {
@@ -489,7 +500,7 @@ fn builtin(func: &Function, inst: Inst) -> Option<BuiltinFunctionIndex> {
     }
 }
 
-fn apply(func: &mut Function, plan: Plan) {
+fn apply(func: &mut Function, plan: Plan) -> Counts {
     for check in &plan.checks {
         let InstructionData::Brif { blocks, .. } = func.dfg.insts[check.branch] else {
             continue;
@@ -515,14 +526,20 @@ fn apply(func: &mut Function, plan: Plan) {
         .charges
         .iter()
         .partition(|&&inst| constant_amount(func, inst).is_some());
-    for inst in computed {
+    for &inst in &computed {
         let amount = func.dfg.inst_args(inst)[1];
         let mut pos = FuncCursor::new(func).at_inst(inst);
         pos.use_srcloc(inst);
         charge(&mut pos, |_| amount);
         pos.remove_inst();
     }
-    place(func, &constant);
+    let placed = place(func, &constant);
+    Counts {
+        charges: plan.charges.len(),
+        checks: plan.checks.len(),
+        additions: computed.len() + placed.additions,
+        prepaid_loops: placed.prepaid_loops,
+    }
 }
 
 /// Removes what is left of the counter: block parameters, and the arguments passed to them.

@@ -42,18 +42,24 @@
 mod body;
 mod error;
 mod fuel;
+mod loops;
 mod placement;
+mod report;
 mod trampoline;
+mod trips;
 
+use crate::report::Counts;
 use cranelift_codegen::ir::{Function, UserFuncName};
 use cranelift_codegen::isa::TargetIsa;
 use wasmtime_environ::{Abi, FuncKey};
 
 pub use error::PassError;
+pub use report::{Report, collect_reports};
+pub use trips::MOST_FUEL;
 
 /// The version of the code that this pass writes. Compiled modules made by another version must
 /// not be loaded: embedders put it into wasmtime's `Config::module_version`.
-pub const PASS_VERSION: u32 = 1;
+pub const PASS_VERSION: u32 = 2;
 
 /// What a function is to the counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +85,21 @@ pub fn run(func: &mut Function, isa: &dyn TargetIsa) -> Result<(), PassError> {
         return Ok(());
     }
     let kind = kind_of(&func.name)?;
-    rewrite(func, kind, isa.pointer_bytes())
+    let before = report::wanted().then(|| func.display().to_string());
+    let counts = rewrite_counting(func, kind, isa.pointer_bytes())?;
+    if let Some(before) = before {
+        report::collect(Report {
+            defined_index: defined_index(&func.name),
+            kind,
+            charges: counts.charges,
+            checks: counts.checks,
+            additions: counts.additions,
+            prepaid_loops: counts.prepaid_loops,
+            before,
+            after: func.display().to_string(),
+        });
+    }
+    Ok(())
 }
 
 /// Rewrites `func`, whatever its name, as one of `kind` on a target whose pointers have
@@ -93,13 +113,33 @@ pub fn rewrite(
     kind: FunctionKind,
     pointer_bytes: u8,
 ) -> Result<(), PassError> {
+    rewrite_counting(func, kind, pointer_bytes).map(|_| ())
+}
+
+fn rewrite_counting(
+    func: &mut Function,
+    kind: FunctionKind,
+    pointer_bytes: u8,
+) -> Result<Counts, PassError> {
     if pointer_bytes != 8 {
         return Err(PassError::UnsupportedTarget { pointer_bytes });
     }
     match kind {
         FunctionKind::Body => body::rewrite(func),
-        FunctionKind::Entry => trampoline::rewrite_entry(func),
-        FunctionKind::Exit { vmctx } => trampoline::rewrite_exit(func, vmctx),
+        FunctionKind::Entry => trampoline::rewrite_entry(func).map(|()| Counts::default()),
+        FunctionKind::Exit { vmctx } => {
+            trampoline::rewrite_exit(func, vmctx).map(|()| Counts::default())
+        }
+    }
+}
+
+fn defined_index(name: &UserFuncName) -> Option<u32> {
+    let UserFuncName::User(name) = name else {
+        return None;
+    };
+    match FuncKey::from_raw_parts(name.namespace, name.index) {
+        FuncKey::DefinedWasmFunction(_, index) => Some(index.as_u32()),
+        _ => None,
     }
 }
 

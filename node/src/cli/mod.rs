@@ -4,6 +4,7 @@
 //! succeed, or the node failed; 2 anything that kept it from being executed: usage, connection, refusal.
 
 mod dev;
+mod inspect;
 mod key;
 mod names;
 mod output;
@@ -47,6 +48,8 @@ enum Command {
     /// Make and look at keys.
     #[command(subcommand)]
     Key(key::Key),
+    /// Show what metering makes of a module.
+    Inspect(inspect::Inspect),
     /// Create a contract from a wasm file.
     Deploy(transact::Deploy),
     /// Call a method of a contract in a transaction.
@@ -91,6 +94,7 @@ fn run(cli: Cli, is_node: bool, output: &Output) -> anyhow::Result<ExitCode> {
         match cli.command {
             Command::Dev(command) => command.run(output).await,
             Command::Key(command) => command.run(output),
+            Command::Inspect(command) => command.run(output),
             Command::Deploy(command) => command.run(&connect()?, output).await,
             Command::Call(command) => command.run(&connect()?, output).await,
             Command::Transfer(command) => command.run(&connect()?, output).await,
