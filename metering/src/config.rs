@@ -16,7 +16,8 @@ pub enum Mode {
     Slacked,
     /// In a pinned register, looked at by trampolines; compiled code looks at wasmtime's epoch, which an
     /// [`crate::EpochTicker`] moves on, and goes through a trampoline when it has changed. For platforms where threads cannot
-    /// be interrupted.
+    /// be interrupted. The store's epoch callback belongs to [`crate::Limit::arm`]; in it the counter may be ahead, like
+    /// anywhere that is not a call or a return.
     Hybrid,
 }
 
@@ -95,6 +96,7 @@ impl Metering {
     /// Makes an engine from `config`, of which everything that metering depends on is overwritten:
     ///
     /// - fuel on, with `costs`; compiled by Cranelift;
+    /// - no 64-bit memories and tables: lengths of 64 bits, charged for before anyone looks, could wrap the counter;
     /// - no backtraces: an asynchronous trap can come at any instruction, the first of a prologue
     ///   included, from where a walk over frame pointers may misread the innermost frame;
     /// - a module version that names the mode, the pass and the cost table, so that an artifact is
@@ -146,6 +148,7 @@ pub(crate) fn configure(
         env!("CARGO_PKG_VERSION")
     );
     config
+        .wasm_memory64(false)
         .strategy(Strategy::Cranelift)
         .consume_fuel(true)
         .operator_cost(costs.operators().clone())

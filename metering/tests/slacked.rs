@@ -31,7 +31,7 @@ const LOOPS: &str = r#"(module
       (else (i64.add (i64.const 1) (call $recurse (i64.sub (local.get 0) (i64.const 1)))))))
   (func (export "divide") (param i64) (result i64) (i64.div_u (i64.const 1) (local.get 0)))
   (func (export "load") (param i64) (result i64) (i64.load (i32.wrap_i64 (local.get 0))))
-  (func (export "trap") (param i64) (result i64) (unreachable))
+  (func (export "trap") (param i64) (result i64) (drop (call $leaf (local.get 0))) (unreachable))
   (func (export "effects") (param $n i64) (result i64)
     (loop $l (call $effect)
       (local.set $n (i64.sub (local.get $n) (i64.const 1)))

@@ -1,4 +1,4 @@
-use cranelift_codegen::ir::{Block, Inst};
+use cranelift_codegen::ir::Inst;
 
 /// Why a function was refused. It surfaces from `wasmtime::Module::new` as a codegen error.
 ///
@@ -34,37 +34,11 @@ pub enum PassError {
         /// The `try_call`.
         inst: Inst,
     },
-    /// The counter is accessed by something other than a 64-bit load or store.
-    #[error("unknown access to the fuel counter at {inst}")]
-    UnknownAccess {
+    /// The counter is accessed in memory, other than by what the pass writes: stock accounting that the hook has not replaced.
+    #[error("{inst} accesses the fuel counter in memory")]
+    CounterInMemory {
         /// The access.
         inst: Inst,
-    },
-    /// A value of the counter is used by something that is no charge, check, store or branch.
-    #[error("unknown use of the fuel counter at {inst}")]
-    UnknownUse {
-        /// The user.
-        inst: Inst,
-    },
-    /// A charge, check or store works on a value that is not the current counter.
-    #[error("{inst} works on an outdated value of the fuel counter")]
-    Stale {
-        /// The user.
-        inst: Inst,
-    },
-    /// The function can be left, or the counter loaded, where memory does not hold it.
-    #[error("the fuel counter is not in memory at {inst}")]
-    NotFlushed {
-        /// The call, return or load.
-        inst: Inst,
-    },
-    /// A branch on the counter that is not wasmtime's out-of-fuel check.
-    #[error("unknown shape of the fuel check at {inst}, out-of-fuel block {block}")]
-    UnknownCheck {
-        /// The branch.
-        inst: Inst,
-        /// Where it goes when out of fuel.
-        block: Block,
     },
     /// A wasm function calls something that is not compiled wasm or one of its trampolines.
     #[error("call at {inst} leaves wasm without a trampoline")]
@@ -78,8 +52,8 @@ pub enum PassError {
         /// What was expected.
         what: &'static str,
     },
-    /// The pinned register is already used for something else.
-    #[error("the pinned register is already in use at {inst}")]
+    /// The pinned register is used for something else than charges.
+    #[error("{inst} uses the pinned register for something else than a charge")]
     PinnedRegisterInUse {
         /// The user.
         inst: Inst,

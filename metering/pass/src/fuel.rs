@@ -95,11 +95,12 @@ pub(crate) fn flush_and_check(pos: &mut FuncCursor<'_>, store_context: Value) {
     pos.ins().trapnz(exhausted, OUT_OF_FUEL);
 }
 
-/// Emits the addition of `amount` to the register. The three instructions stay together, as the
-/// lowering rule for them wants.
-pub(crate) fn charge(pos: &mut FuncCursor<'_>, amount: impl FnOnce(&mut FuncCursor<'_>) -> Value) {
+/// Emits a charge: the addition of `amount`, in fuel, to the counter in the register.
+///
+/// For the hook in wasmtime's translation of functions, too. The three instructions stay together, as the
+/// lowering rule that makes one of them wants.
+pub fn charge(pos: &mut FuncCursor<'_>, amount: Value) {
     let counter = pos.ins().get_pinned_reg(I64);
-    let amount = amount(pos);
     let counter = pos.ins().iadd(counter, amount);
     pos.ins().set_pinned_reg(counter);
 }

@@ -1,10 +1,9 @@
-//! The compiler half of slacked fuel metering: a pass over CLIF that moves wasmtime's fuel
-//! counter from memory into Cranelift's pinned register and takes every look at it out of
-//! wasm function bodies.
+//! The compiler half of slacked fuel metering: charges to a counter in Cranelift's pinned register, placed so that
+//! few of them are left, and nothing in wasm function bodies that looks at it.
 //!
 //! ```text
-//!  wasm ──wasmtime──▶ CLIF with consume_fuel       per function, after inlining and
-//!                     load / add / store / check   before optimisation
+//!  wasm ──wasmtime──▶ CLIF, with charge() where stock      per function, after inlining and
+//!                     adds to its fuel variable            before optimisation
 //!                              │
 //!                           run(func)  ──────────▶ PassError: the module does not compile
 //!                              │
@@ -16,9 +15,8 @@
 //!                        flush, check, restore r15     reload counter
 //! ```
 //!
-//! The pass is called by a hook in `wasmtime-internal-cranelift` (see `metering/hooks`) on every
-//! function of every engine; it acts on those compiled with the Cranelift flag
-//! `enable_pinned_reg`, and on no other.
+//! Hooks in `wasmtime-internal-cranelift` (see `metering/hooks`) call [`charge`] while a function is translated and [`run`] on
+//! every function of every engine. Both act on those compiled with the Cranelift flag `enable_pinned_reg`, and on no other.
 //!
 //! # What holds afterwards
 //!
@@ -27,17 +25,16 @@
 //! the System V and AAPCS64 conventions), and whatever path leads from the host back into a body
 //! goes through a trampoline that reloads it.
 //!
-//! *The count is that of stock wasmtime*: the pass proves, by a data-flow analysis over the
-//! function as wasmtime wrote it, that each addition it rewrites was applied to the current value
-//! of the counter, and that the counter was in memory wherever another function could read it.
-//! A function for which it cannot prove that is refused: see [`PassError`].
+//! *The count is that of stock wasmtime* wherever it is observed: charges are made at the places and with the amounts of
+//! stock's additions, and are moved only under the rules in `placement.rs`. A function in which
+//! anything else touches the counter is refused: see [`PassError`].
 //!
 //! *No host code runs past the limit*: every trampoline out of wasm checks the counter before it
 //! calls, and the trampoline into wasm checks it after the call has returned. So whether an
 //! execution ends within its limit has one answer, whoever interrupts it and whenever.
 //!
 //! Sources: bytecodealliance/wasmtime issue 4109 and pull request 4466 (pinned register, flush in
-//! trampolines); wasmtime 48 `func_environ.rs` (`fuel_*`) for the shape of what is rewritten.
+//! trampolines); wasmtime 48 `func_environ.rs` (`fuel_*`) for where charges are.
 
 mod body;
 mod error;
@@ -54,6 +51,7 @@ use cranelift_codegen::isa::TargetIsa;
 use wasmtime_environ::{Abi, FuncKey};
 
 pub use error::PassError;
+pub use fuel::charge;
 pub use report::{Report, collect_reports};
 pub use trips::MOST_FUEL;
 
@@ -92,7 +90,6 @@ pub fn run(func: &mut Function, isa: &dyn TargetIsa) -> Result<(), PassError> {
             defined_index: defined_index(&func.name),
             kind,
             charges: counts.charges,
-            checks: counts.checks,
             additions: counts.additions,
             prepaid_loops: counts.prepaid_loops,
             before,

@@ -11,6 +11,7 @@
 //! Then the number of iterations is known on entry, and that they will all be executed is certain, unless the
 //! execution is aborted before.
 
+use crate::body::constant_value;
 use crate::trips::{Arithmetic, Formula, Rule};
 use cranelift_codegen::cursor::FuncCursor;
 use cranelift_codegen::dominator_tree::DominatorTree;
@@ -70,7 +71,7 @@ impl CountedLoop {
             bound,
         } = self.rounds;
         let mut math = crate::trips::Numbers { bits: ty.bits() };
-        let first = math.constant(constant(func, first)?.wrapping_add(offset) as u64);
+        let first = math.constant(constant_value(func, first)?.wrapping_add(offset) as u64);
         let Bound::Known(bound) = bound else {
             return None;
         };
@@ -309,7 +310,7 @@ impl Finder<'_> {
         for (tested, bound, cond) in sides.into_iter().flatten() {
             let bound = match bound {
                 Side::Zero => Bound::Known(0),
-                Side::Value(value) => match constant(func, value) {
+                Side::Value(value) => match constant_value(func, value) {
                     Some(known) => Bound::Known(known),
                     None if from_outside(value) => Bound::Value(value),
                     None => continue,
@@ -411,7 +412,7 @@ impl Comparison {
                 }) => value = func.dfg.resolve_aliases(arg),
                 Some(InstructionData::IntCompare { cond, args, .. }) => {
                     let [left, right] = args.map(|arg| func.dfg.resolve_aliases(arg));
-                    let of_truth = constant(func, right) == Some(0)
+                    let of_truth = constant_value(func, right) == Some(0)
                         && matches!(cond, IntCC::Equal | IntCC::NotEqual)
                         && is_truth(func, left);
                     if !of_truth {
@@ -465,7 +466,11 @@ fn affine(func: &Function, value: Value) -> (Value, i64) {
             break;
         };
         let [left, right] = args.map(|arg| func.dfg.resolve_aliases(arg));
-        (root, offset) = match (opcode, constant(func, left), constant(func, right)) {
+        (root, offset) = match (
+            opcode,
+            constant_value(func, left),
+            constant_value(func, right),
+        ) {
             (Opcode::Iadd, _, Some(by)) => (left, offset.wrapping_add(by)),
             (Opcode::Iadd, Some(by), None) => (right, offset.wrapping_add(by)),
             (Opcode::Isub, _, Some(by)) => (left, offset.wrapping_sub(by)),
@@ -473,18 +478,6 @@ fn affine(func: &Function, value: Value) -> (Value, i64) {
         };
     }
     (root, offset)
-}
-
-/// The number that `value` is, if it is a constant.
-fn constant(func: &Function, value: Value) -> Option<i64> {
-    let inst = func.dfg.value_def(func.dfg.resolve_aliases(value)).inst()?;
-    match func.dfg.insts[inst] {
-        InstructionData::UnaryImm {
-            opcode: Opcode::Iconst,
-            imm,
-        } => Some(imm.bits()),
-        _ => None,
-    }
 }
 
 fn iconst(pos: &mut FuncCursor<'_>, ty: Type, value: i64) -> Value {

@@ -55,7 +55,7 @@ use crate::trips::MOST_FUEL_PER_ROUND;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{Block, Function, Inst, InstBuilder, InstructionData, Opcode};
+use cranelift_codegen::ir::{Block, Function, Inst, InstBuilder};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -78,15 +78,14 @@ struct Segment {
     at: Inst,
 }
 
-/// Rewrites the charges `additions`, which are `iadd`s of the counter with a constant, into as few as possible. Their
-/// results must have no uses left.
-pub(crate) fn place(func: &mut Function, additions: &[Inst]) -> Placed {
+/// Replaces the `charges`, instructions that stand for an addition of so much fuel each, by as few additions as possible.
+pub(crate) fn place(func: &mut Function, charges: &[(Inst, i64)]) -> Placed {
     let mut costs: SecondaryMap<Inst, Option<i64>> = SecondaryMap::new();
-    for &inst in additions {
-        costs[inst] = constant_amount(func, inst);
+    for &(inst, amount) in charges {
+        costs[inst] = Some(amount);
     }
     let mut cut = cut(func, &costs);
-    for &inst in additions {
+    for &(inst, _) in charges {
         func.layout.remove_inst(inst);
     }
     let mut placed = Placed::default();
@@ -104,7 +103,8 @@ pub(crate) fn place(func: &mut Function, additions: &[Inst]) -> Placed {
         if amount > 0 {
             let mut pos = FuncCursor::new(func).at_inst(segment.at);
             pos.use_srcloc(segment.at);
-            charge(&mut pos, |pos| pos.ins().iconst(I64, amount));
+            let amount = pos.ins().iconst(I64, amount);
+            charge(&mut pos, amount);
             placed.additions += 1;
         }
     }
@@ -187,7 +187,7 @@ fn prepay(func: &mut Function, cut: &mut Cut, counted: &CountedLoop, placed: &mu
                 let fuel = pos.ins().iconst(I64, fuel as i64);
                 pos.ins().imul(rounds, fuel)
             };
-            charge(&mut pos, |_| amount);
+            charge(&mut pos, amount);
             placed.additions += 1;
         }
     }
@@ -246,18 +246,6 @@ impl Ways {
     /// The cost from `node`, from which there is a way: every block of a loop leads to its test and its header.
     fn cost(&self, node: usize) -> i64 {
         self.find(node).unwrap_or(0)
-    }
-}
-
-/// `k` of a charge `iadd counter, k`, if it is known.
-pub(crate) fn constant_amount(func: &Function, addition: Inst) -> Option<i64> {
-    let amount = func.dfg.resolve_aliases(func.dfg.inst_args(addition)[1]);
-    match func.dfg.insts[func.dfg.value_def(amount).inst()?] {
-        InstructionData::UnaryImm {
-            opcode: Opcode::Iconst,
-            imm,
-        } => Some(imm.bits()),
-        _ => None,
     }
 }
 

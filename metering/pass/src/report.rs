@@ -10,11 +10,9 @@ pub struct Report {
     pub defined_index: Option<u32>,
     /// What it is to the counter.
     pub kind: FunctionKind,
-    /// Charges that wasmtime wrote: each a load, an addition and a store, or part of one.
+    /// Charges, as many as stock wasmtime's additions to its fuel variable.
     pub charges: usize,
-    /// Out-of-fuel checks that wasmtime wrote, all gone.
-    pub checks: usize,
-    /// Additions to the register that are left. Those of prepaid loops included.
+    /// Additions to the register that are left, those of loops that pay on entry included.
     pub additions: usize,
     /// Loops that pay on entry.
     pub prepaid_loops: usize,
@@ -28,7 +26,6 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) charges: usize,
-    pub(crate) checks: usize,
     pub(crate) additions: usize,
     pub(crate) prepaid_loops: usize,
 }

@@ -149,7 +149,7 @@ fn refuse_used(func: &Function) -> Result<(), PassError> {
         return Err(PassError::PinnedRegisterInUse { inst });
     }
     match insts(func).find(|&inst| is_counter_access(func, inst)) {
-        Some(inst) => Err(PassError::UnknownAccess { inst }),
+        Some(inst) => Err(PassError::CounterInMemory { inst }),
         None => Ok(()),
     }
 }
