@@ -10,7 +10,7 @@ use crate::types::{
 };
 use crate::vm::{Contract, ExecutionError, Invocation, MeteringStats, Vm};
 use serde::{Deserialize, Serialize};
-use slackline_metering::{MeteringError, Mode};
+use slackline_metering::{MeteringError, Mode, Overshoot};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -624,6 +624,11 @@ impl Chain {
     /// What the asynchronous checks have done since the chain was opened.
     pub fn metering_stats(&self) -> MeteringStats {
         self.vm.stats()
+    }
+
+    /// How far past their limits executions were when checks stopped them, since the chain was opened.
+    pub fn metering_overshoot(&self) -> Overshoot {
+        self.vm.overshoot()
     }
 
     fn state(&self) -> BlockState {

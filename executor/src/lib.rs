@@ -35,7 +35,7 @@ pub use chain::{
 };
 pub use code::CodeError;
 pub use params::ProtocolParams;
-pub use slackline_metering::Mode;
+pub use slackline_metering::{HistogramSnapshot, Mode, Overshoot};
 pub use store::StoreError;
 pub use types::*;
 pub use vm::{ExecutionError, MeteringStats};

@@ -10,7 +10,7 @@ use quick_cache::sync::Cache;
 use serde::Serialize;
 use slackline_metering::{
     AsyncFuelChecker, CheckStats, EpochTicker, Limit, MeteredModule, Metering, MeteringError, Mode,
-    Watchdog,
+    Overshoot, OvershootHistograms, Watchdog,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -55,6 +55,7 @@ struct Counters {
     landed: AtomicU64,
     stopped: AtomicU64,
     max_overshoot: AtomicU64,
+    overshoot: OvershootHistograms,
 }
 
 /// A contract ready to run.
@@ -240,6 +241,11 @@ impl Vm {
         Ok(result)
     }
 
+    /// How far past their limits executions were when checks stopped them, all threads together.
+    pub(crate) fn overshoot(&self) -> Overshoot {
+        self.counters.overshoot.snapshot()
+    }
+
     pub(crate) fn stats(&self) -> MeteringStats {
         MeteringStats {
             executions: self.counters.executions.load(Relaxed),
@@ -262,6 +268,8 @@ impl Counters {
             self.stopped
                 .fetch_add(after.stopped - before.stopped, Relaxed);
             self.max_overshoot.fetch_max(after.last_overshoot, Relaxed);
+            self.overshoot
+                .record(after.last_overshoot, Some(after.last_overshoot_ns));
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Checks of a thread's fuel from outside it.
 
-use crate::platform;
+use crate::watchdog::Watch;
+use crate::{Histogram, HistogramSnapshot, platform};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicI64, AtomicU64};
 
 /// Why a thread cannot be checked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,9 +46,9 @@ impl AsyncFuelChecker {
     /// If this platform has no asynchronous checks or the signal handler cannot be installed.
     pub fn for_current_thread() -> Result<AsyncFuelChecker, CheckerError> {
         platform::install()?;
-        Ok(AsyncFuelChecker {
-            thread: platform::current_thread(),
-        })
+        let thread = platform::current_thread();
+        platform::create_timer(&thread.watch.timer);
+        Ok(AsyncFuelChecker { thread })
     }
 
     /// Asks the thread to look at its fuel, soon. Returns at once; does nothing on the thread itself (which is
@@ -64,9 +65,15 @@ impl AsyncFuelChecker {
             sent: self.thread.sent.load(Relaxed),
             landed: self.thread.landed.load(Relaxed),
             stopped: self.thread.stopped.load(Relaxed),
-            last_overshoot: self.thread.last_overshoot.load(Relaxed).max(0) as u64,
-            max_overshoot: self.thread.max_overshoot.load(Relaxed).max(0) as u64,
+            last_overshoot: self.thread.last_overshoot.load(Relaxed),
+            last_overshoot_ns: self.thread.last_overshoot_ns.load(Relaxed),
+            max_overshoot: self.thread.max_overshoot.load(Relaxed),
         }
+    }
+
+    /// How far past their limits executions on this thread were when checks stopped them.
+    pub fn overshoot(&self) -> Overshoot {
+        self.thread.overshoot.snapshot()
     }
 
     pub(crate) fn from_cell(thread: Arc<ThreadCell>) -> AsyncFuelChecker {
@@ -89,8 +96,55 @@ pub struct CheckStats {
     pub stopped: u64,
     /// Fuel past the limit when last stopped.
     pub last_overshoot: u64,
+    /// The same as a time, in nanoseconds: see [`Overshoot::ns`]. 0 if that execution was not watched.
+    pub last_overshoot_ns: u64,
     /// The most fuel past the limit when stopped.
     pub max_overshoot: u64,
+}
+
+/// How far past their limits executions were when they were stopped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overshoot {
+    /// In fuel: what was used beyond the limit. That may be work that was paid in advance and not yet done.
+    pub fuel: HistogramSnapshot,
+    /// In nanoseconds of processor time (of monotonic time where threads are suspended to look at them). The moment at which a limit is passed is not observed:
+    /// this is the overshoot in fuel divided by the rate at which the execution burnt fuel between the last two looks at it,
+    /// the first of which, or its start, found it within its limit. So it is never more than the time
+    /// between them. Executions that no [`crate::Watchdog`] watched are left out.
+    pub ns: HistogramSnapshot,
+}
+
+impl Overshoot {
+    /// Adds what was seen elsewhere.
+    pub fn add(&mut self, other: &Overshoot) {
+        self.fuel.add(&other.fuel);
+        self.ns.add(&other.ns);
+    }
+}
+
+/// The histograms behind an [`Overshoot`]. Recording is async-signal-safe.
+#[derive(Debug, Default)]
+pub struct OvershootHistograms {
+    fuel: Histogram,
+    ns: Histogram,
+}
+
+impl OvershootHistograms {
+    /// Counts an execution that was stopped `fuel` units past its limit, and `ns` nanoseconds if that is known.
+    pub fn record(&self, fuel: u64, ns: Option<u64>) {
+        self.fuel.record(fuel);
+        if let Some(ns) = ns {
+            self.ns.record(ns);
+        }
+    }
+
+    /// What has been counted so far.
+    pub fn snapshot(&self) -> Overshoot {
+        Overshoot {
+            fuel: self.fuel.snapshot(),
+            ns: self.ns.snapshot(),
+        }
+    }
 }
 
 /// What a thread, its handler and those who check it share. The handler writes these atomics and nothing
@@ -98,24 +152,42 @@ pub struct CheckStats {
 #[derive(Debug, Default)]
 pub(crate) struct ThreadCell {
     pub(crate) platform: platform::Thread,
-    /// When the [`crate::Watchdog`] looks next: [`platform::now_ns`], 0 for never.
-    pub(crate) deadline_ns: AtomicU64,
+    pub(crate) watch: Watch,
     sent: AtomicU64,
     landed: AtomicU64,
     stopped: AtomicU64,
-    last_overshoot: AtomicI64,
-    max_overshoot: AtomicI64,
+    last_overshoot: AtomicU64,
+    last_overshoot_ns: AtomicU64,
+    max_overshoot: AtomicU64,
+    overshoot: OvershootHistograms,
 }
 
 impl ThreadCell {
-    /// A check found `counter` in a function body. Async-signal-safe: atomics and a clock.
+    /// The thread's own timer has interrupted it. Async-signal-safe.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "no timers"))]
+    pub(crate) fn timer_expired(&self) {
+        self.watch.timer.expired();
+        self.sent.fetch_add(1, Relaxed);
+    }
+
+    /// A check found `counter` in a function body. Async-signal-safe: atomics and clocks.
     pub(crate) fn landed(&self, counter: i64) {
         self.landed.fetch_add(1, Relaxed);
-        if counter >= 0 {
-            self.stopped.fetch_add(1, Relaxed);
-            self.last_overshoot.store(counter, Relaxed);
-            self.max_overshoot.fetch_max(counter, Relaxed);
+        match u64::try_from(counter) {
+            Ok(past) => self.stopped(past.saturating_add(1)),
+            // The counter starts at minus the limit minus one.
+            Err(_) => self.watch.within_limit(counter.unsigned_abs() - 1),
         }
-        crate::watchdog::reschedule(self, counter);
+    }
+
+    /// The thread was found `overshoot` units past its limit, and is stopped.
+    fn stopped(&self, overshoot: u64) {
+        let ns = self.watch.past_limit_ns(overshoot);
+        self.overshoot.record(overshoot, ns);
+        self.last_overshoot.store(overshoot, Relaxed);
+        self.last_overshoot_ns.store(ns.unwrap_or(0), Relaxed);
+        self.max_overshoot.fetch_max(overshoot, Relaxed);
+        // Last: who sees it sees the others.
+        self.stopped.fetch_add(1, Relaxed);
     }
 }

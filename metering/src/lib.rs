@@ -58,7 +58,7 @@
 //!
 //! # Unsafe code
 //!
-//! Only in `code_table` (memory reclaimed under lock-free readers), `linux` (signals) and `config`
+//! Only in `code_table` (memory reclaimed under lock-free readers), `linux` (signals), `timer` (system calls) and `config`
 //! (a Cranelift flag); denied elsewhere.
 
 #![deny(unsafe_code)]
@@ -69,6 +69,7 @@ mod code_table;
 #[allow(unsafe_code)]
 mod config;
 mod cost;
+mod histogram;
 mod inspect;
 mod limit;
 #[cfg(target_os = "linux")]
@@ -77,19 +78,27 @@ mod linux;
 mod module;
 mod pad;
 mod ticker;
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+#[path = "timer_linux.rs"]
+mod timer;
+#[cfg(not(target_os = "linux"))]
+#[path = "timer_none.rs"]
+mod timer;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 mod watchdog;
 
-pub use checker::{AsyncFuelChecker, CheckStats, CheckerError};
+pub use checker::{AsyncFuelChecker, CheckStats, CheckerError, Overshoot, OvershootHistograms};
 pub use config::{Metering, MeteringError, Mode, ParseModeError};
 pub use cost::CostTable;
+pub use histogram::{Histogram, HistogramSnapshot};
 pub use inspect::{InspectError, InspectedFunction, inspect};
 pub use limit::{Limit, LimitError, MAX_LIMIT};
 pub use module::{CompileError, MeteredModule};
 pub use slackline_metering_pass::{FunctionKind, Report};
 pub use ticker::{EpochTicker, TickerError};
-pub use watchdog::{WatchGuard, Watchdog, WatchdogError};
+pub use watchdog::{Driver, WatchGuard, Watchdog, WatchdogError};
 
 #[cfg(target_os = "linux")]
 use linux as platform;

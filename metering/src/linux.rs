@@ -18,6 +18,7 @@
 //! not matter where in the body the thread was, which stack slots were half written, or where the stack pointer was.
 
 use crate::checker::{CheckerError, ThreadCell};
+use crate::timer::Timer;
 use crate::{code_table, pad};
 use std::cell::{Cell, OnceCell};
 use std::mem::MaybeUninit;
@@ -110,6 +111,13 @@ impl Owner {
             }
         }
         Owner(cell)
+    }
+}
+
+/// Makes the current thread's timer, to be handled like a check.
+pub(crate) fn create_timer(timer: &Timer) {
+    if let Ok(signal) = signal() {
+        timer.create(signal, cookie());
     }
 }
 
@@ -226,12 +234,15 @@ extern "C" fn on_signal(
     context: *mut libc::c_void,
 ) {
     // SAFETY: the kernel passes a valid siginfo and ucontext to an SA_SIGINFO handler; errno is the
-    // thread's own; a queued signal has a value.
+    // thread's own; a queued signal and a timer's have a value.
     unsafe {
         let errno = libc::__errno_location();
         let saved = *errno;
-        if (*info).si_code == libc::SI_QUEUE && (*info).si_value().sival_ptr as usize == cookie() {
-            check(context.cast());
+        let by_timer = (*info).si_code == libc::SI_TIMER;
+        if (by_timer || (*info).si_code == libc::SI_QUEUE)
+            && (*info).si_value().sival_ptr as usize == cookie()
+        {
+            check(by_timer, context.cast());
         } else {
             forward(signal, info, context);
         }
@@ -242,12 +253,19 @@ extern "C" fn on_signal(
 /// # Safety
 ///
 /// In a signal handler, with its `context`.
-unsafe fn check(context: *mut libc::ucontext_t) {
+unsafe fn check(by_timer: bool, context: *mut libc::ucontext_t) {
     // SAFETY: as promised by the caller; the cell is alive while HANDLER_CELL has it.
     unsafe {
         let Ok(Some(cell)) = HANDLER_CELL.try_with(|cell| cell.get().as_ref()) else {
             return;
         };
+        if by_timer {
+            cell.timer_expired();
+            if !cell.watch.is_due() {
+                cell.watch.arm();
+                return;
+            }
+        }
         if code_table::contains(pc(&*context)) {
             let counter = counter(&*context);
             cell.landed(counter);
@@ -255,6 +273,8 @@ unsafe fn check(context: *mut libc::ucontext_t) {
                 set_pc(&mut *context, PAD.load(SeqCst));
             }
         }
+        // For the next look, if there is to be one and nobody else takes care of it.
+        cell.watch.arm();
     }
 }
 

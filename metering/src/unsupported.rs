@@ -19,6 +19,8 @@ pub(crate) fn current_thread() -> Arc<ThreadCell> {
     Arc::default()
 }
 
+pub(crate) fn create_timer(_timer: &crate::timer::Timer) {}
+
 pub(crate) fn now_ns() -> u64 {
     0
 }

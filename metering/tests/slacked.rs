@@ -3,7 +3,7 @@
 
 use anyhow::{Result, bail, ensure};
 use slackline_metering::{
-    AsyncFuelChecker, CostTable, Limit, MeteredModule, Metering, Mode, Watchdog,
+    AsyncFuelChecker, CostTable, Driver, Limit, MeteredModule, Metering, Mode, Watchdog,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use wasmtime::{Caller, Config, Linker, Module, Store, Trap};
@@ -245,9 +245,18 @@ fn out_of_fuel_prevails_over_a_trap() -> Result<()> {
 }
 
 #[test]
-fn the_watchdog_stops_endless_loops() -> Result<()> {
+fn timers_stop_endless_loops() -> Result<()> {
+    endless_loops_are_stopped(Driver::Timer)
+}
+
+#[test]
+fn the_watchdogs_thread_stops_endless_loops() -> Result<()> {
+    endless_loops_are_stopped(Driver::Thread)
+}
+
+fn endless_loops_are_stopped(driver: Driver) -> Result<()> {
     let bench = Bench::new(Mode::Slacked)?;
-    let watchdog = Watchdog::start()?;
+    let watchdog = Watchdog::with_driver(driver)?;
     let checker = AsyncFuelChecker::for_current_thread()?;
     for limit in [0, 1, 1_000_000, 30_000_000] {
         let stopped = checker.stats().stopped;
@@ -259,6 +268,12 @@ fn the_watchdog_stops_endless_loops() -> Result<()> {
         drop(watch);
         assert_eq!(checker.stats().stopped, stopped + 1);
     }
+    let overshoot = checker.overshoot();
+    for histogram in [&overshoot.fuel, &overshoot.ns] {
+        assert_eq!(histogram.count(), checker.stats().stopped);
+    }
+    assert_eq!(overshoot.fuel.max(), checker.stats().max_overshoot);
+    ensure!(overshoot.fuel.quantile(0.0) > Some(0), "{overshoot:?}");
     // Well within its limit: nobody looks.
     let sent = checker.stats().sent;
     let watch = watchdog.watch(&checker, PLENTY);
@@ -266,6 +281,47 @@ fn the_watchdog_stops_endless_loops() -> Result<()> {
     drop(watch);
     ensure!(matches!(end, End::Returned { .. }), "{end:?}");
     assert_eq!(checker.stats().sent, sent);
+    Ok(())
+}
+
+/// The end of an inner watch leaves the outer one in force.
+#[test]
+fn watches_nest() -> Result<()> {
+    let bench = Bench::new(Mode::Slacked)?;
+    let watchdog = Watchdog::start()?;
+    let checker = AsyncFuelChecker::for_current_thread()?;
+    for inner in [1_000, PLENTY] {
+        let outer = watchdog.watch(&checker, 1_000_000);
+        let watch = watchdog.watch(&checker, inner);
+        ensure!(matches!(
+            bench.end("count", 100, inner.max(10_000))?,
+            End::Returned { .. }
+        ));
+        drop(watch);
+        // Nobody but the outer watch would stop this one.
+        assert_eq!(
+            bench.end("forever", 0, 1_000_000)?,
+            End::Trapped(Trap::OutOfFuel)
+        );
+        drop(outer);
+    }
+    Ok(())
+}
+
+/// A deadline that an execution leaves behind does not hide an earlier one of the next.
+#[test]
+fn a_nearer_deadline_replaces_a_farther_one() -> Result<()> {
+    let bench = Bench::new(Mode::Slacked)?;
+    let watchdog = Watchdog::start()?;
+    let checker = AsyncFuelChecker::for_current_thread()?;
+    // Worth days at any rate.
+    drop(watchdog.watch(&checker, 1 << 58));
+    let watch = watchdog.watch(&checker, 1_000);
+    assert_eq!(
+        bench.end("forever", 0, 1_000)?,
+        End::Trapped(Trap::OutOfFuel)
+    );
+    drop(watch);
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::run::{cargo, find, minutes, run, step};
-use crate::{contracts, files, hooks, licences, rocksdb, system};
+use crate::{contracts, files, hooks, kernels, licences, rocksdb, system};
 
 /// Makes the main workspace loadable and linkable. Several processes may prepare the same clone at once.
 pub fn prepare(root: &Path, plain_rocksdb: bool) -> Result<()> {
@@ -119,21 +119,27 @@ pub fn bench(root: &Path, name: Option<&str>, args: &[OsString]) -> Result<()> {
     let Some(name) = name.filter(|name| names.iter().any(|known| known == name)) else {
         bail!("which benchmark? There are: {}", names.join(", "));
     };
-    contracts(root)?;
-    eprintln!("==> bench {name}");
-    let error = cargo(root)
-        .args([
-            "run",
+    if name == "overhead" {
+        step("prepare", || prepare(root, false))?;
+        step("kernels", || kernels::build(root))?;
+    } else {
+        contracts(root)?;
+    }
+    step("build", || {
+        run(cargo(root).args([
+            "build",
             "--release",
             "--package",
             "slackline-benches",
             "--bin",
             name,
-            "--",
-        ])
-        .args(args)
-        .exec();
-    Err(error).context("cannot start cargo")
+        ]))
+    })?;
+    eprintln!("==> bench {name}");
+    // Started in the user's directory, which the files among its arguments are relative to.
+    let program = crate::target_dir(root).join("release").join(name);
+    let error = Command::new(&program).args(args).exec();
+    Err(error).with_context(|| format!("cannot start {}", program.display()))
 }
 
 /// The names of the programs in benches/src/bin/.

@@ -16,7 +16,7 @@ use crate::files;
 use crate::registry;
 use crate::run::{cargo, find, output, run};
 
-const TARGET: &str = "wasm32-unknown-unknown";
+pub const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// The `rust-version` of the contracts.
 const MIN_MINOR: u32 = 95;
@@ -70,7 +70,7 @@ impl Toolchain {
     }
 
     /// Makes a cargo command build for wasm32 with this toolchain.
-    fn apply(&self, command: &mut Command) {
+    pub fn apply(&self, command: &mut Command) {
         command.args(["--target", TARGET]);
         if let Self::Debian { linker, .. } = self {
             command

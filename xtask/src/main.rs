@@ -8,6 +8,7 @@ mod commands;
 mod contracts;
 mod files;
 mod hooks;
+mod kernels;
 mod licences;
 mod patch;
 mod registry;
@@ -66,7 +67,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Run a benchmark of benches/src/bin/ with these arguments; without a name, list them
+    /// Run a benchmark of benches/src/bin/ with these arguments (`--help` lists them); without a name, list the benchmarks
+    // The benchmark's own `--help` is what is wanted.
+    #[command(disable_help_flag = true)]
     Bench {
         name: Option<String>,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
