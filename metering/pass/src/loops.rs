@@ -24,9 +24,9 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::loop_analysis::{Loop, LoopAnalysis};
 
-/// The most instructions that a loop may have to be prepaid. In a longer one an addition does not matter, and
-/// working out the iterations on entry may cost more than it saves.
-const MOST_INSTRUCTIONS: usize = 40;
+/// The most instructions that a loop may have to be prepaid, constants and jumps not counted. In a longer one an addition does not matter, and
+/// working out the iterations on entry may cost more than it saves, in time and in code.
+const MOST_INSTRUCTIONS: usize = 16;
 
 /// A loop whose iterations are known on entry.
 #[derive(Debug)]
