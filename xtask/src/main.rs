@@ -14,6 +14,7 @@ mod patch;
 mod registry;
 mod rocksdb;
 mod run;
+mod spec;
 mod system;
 
 use std::ffi::OsString;
@@ -75,6 +76,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Run the official tests of WebAssembly, or the scripts (.wast) in a directory, in all metering modes
+    Spec { dir: Option<PathBuf> },
     /// What continuous integration runs: install missing tools, then test
     Ci,
 }
@@ -103,6 +106,7 @@ fn dispatch(command: Command) -> Result<()> {
         } => commands::test(root, full, !no_lint, &args),
         Command::Dev { args } => commands::dev(root, &args),
         Command::Bench { name, args } => commands::bench(root, name.as_deref(), &args),
+        Command::Spec { dir } => spec::spec(root, dir.as_deref()),
         Command::Ci => {
             system::system_deps(root, true)?;
             commands::test(root, false, true, &[])
