@@ -18,6 +18,29 @@ pub mod spec;
 pub mod step;
 
 use choices::Choices;
+use wasmtime::WasmFeatures;
+
+/// What contracts may use: the same as `features` of `executor/src/code.rs`, which cannot be used here without RocksDB.
+pub const ALLOWED_FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
+    .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
+    .union(WasmFeatures::SIGN_EXTENSION)
+    .union(WasmFeatures::REFERENCE_TYPES)
+    .union(WasmFeatures::MULTI_VALUE)
+    .union(WasmFeatures::BULK_MEMORY)
+    .union(WasmFeatures::SIMD)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::FLOATS);
+
+/// An engine's configuration that validates with `features` and with no others: wasmtime by itself also accepts types
+/// and instructions for which the code is not compiled in here.
+pub(crate) fn config(features: WasmFeatures) -> wasmtime::Config {
+    let mut config = wasmtime::Config::new();
+    config
+        .wasm_features(WasmFeatures::all(), false)
+        .wasm_features(features, true)
+        .cranelift_nan_canonicalization(true);
+    config
+}
 
 /// An argument of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@
 //!
 //! An execution that does not end within its limit may be stopped by any trap or by the limit: that is one outcome.
 
-use crate::{Argument, Call, Case};
+use crate::{ALLOWED_FEATURES, Argument, Call, Case};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use slackline_metering::{
     AsyncFuelChecker, CostTable, EpochTicker, Limit, MeteredModule, Metering, Mode, Watchdog,
@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use wasmtime::{
     Caller, Config, Engine, Extern, Func, Instance, Linker, Module, Ref, Store, StoreLimits,
-    StoreLimitsBuilder, Trap, Val, ValType,
+    StoreLimitsBuilder, Trap, Val, ValType, WasmFeatures,
 };
 
 /// Deep enough for every recursion that the limits here pay for, so that none depends on the size of frames. The
@@ -160,12 +160,9 @@ struct Run {
 }
 
 fn config() -> Config {
-    let mut config = Config::new();
+    // Contracts may not use tail calls; metering knows them.
+    let mut config = crate::config(ALLOWED_FEATURES.union(WasmFeatures::TAIL_CALL));
     config
-        .cranelift_nan_canonicalization(true)
-        .wasm_relaxed_simd(false)
-        .wasm_memory64(false)
-        .wasm_multi_memory(false)
         .max_wasm_stack(WASM_STACK)
         // Not used, but must not be less.
         .async_stack_size(WASM_STACK);

@@ -32,6 +32,8 @@ fn campaign(source: Source, seeds: Range<u64>) -> Result<Counts> {
                         let Some(case) = source.seeded(seed) else {
                             continue;
                         };
+                        // A step takes some microseconds, and more on a virtual machine.
+                        oracle.steps_per_case = if seed % 8 == 0 { 4_000 } else { 0 };
                         let digest = oracle
                             .check(&case)
                             .with_context(|| format!("{} seed {seed}", source.name()))?;
