@@ -102,7 +102,8 @@ pub struct CheckStats {
     pub max_overshoot: u64,
 }
 
-/// How far past their limits executions were when they were stopped.
+/// How far past their limits executions were when checks stopped them. Those that ran into a trampoline first, and were stopped
+/// there, are not among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overshoot {
     /// In fuel: what was used beyond the limit. That may be work that was paid in advance and not yet done.

@@ -43,6 +43,7 @@
 //!   loop of 0.5 ms that uses a tenth of its limit gets half a signal and takes 0.1 % longer; one that uses nine tenths gets three and takes 20 % longer; at 10 ms
 //!   it is four and 2 %.
 //! - A doomed execution gets 1 signal at 10 µs, 2 to 3 at 100 µs, 6 at 1 ms, 9 at 10 ms, 15 at 100 ms and 20 at 1 s.
+//! - What pays in advance ([`slackline_metering_pass`]) passes its limit when it pays, and is seen to be late by up to the time that it has paid for.
 //! - What burns faster after a slow beginning may take as much time again as it has: `sieve`, the first half of whose first millisecond
 //!   goes into a `memory.fill` of fresh pages, is stopped 330 µs late with a limit of 1 ms, and 15 µs with 10 ms.
 

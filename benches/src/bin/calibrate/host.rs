@@ -1,0 +1,287 @@
+//! Host functions of the executor, called by a contract on a chain in a temporary directory.
+
+use crate::Row;
+use anyhow::{Context, Result, ensure};
+use slackline_executor::{Action, Mode, Outcome, ViewCall};
+use slackline_tests::{PLENTY, TestChain, address, key};
+use std::time::Instant;
+
+/// Calls `call` `n` times with length `len`; both are in the input.
+fn contract(call: &str) -> String {
+    format!(
+        r#"(module
+  (import "slackline_v1" "storage_get" (func $get (param i32 i32 i32 i32) (result i64)))
+  (import "slackline_v1" "storage_set" (func $set (param i32 i32 i32 i32)))
+  (import "slackline_v1" "storage_delete" (func $delete (param i32 i32)))
+  (import "slackline_v1" "input_len" (func $input_len (result i32)))
+  (import "slackline_v1" "input_read" (func $input_read (param i32)))
+  (import "slackline_v1" "return_data" (func $return (param i32 i32)))
+  (import "slackline_v1" "caller" (func $caller (param i32)))
+  (import "slackline_v1" "log" (func $log (param i32 i32)))
+  (memory (export "memory") 16)
+  (func (export "init") (local $i i32)
+    loop $l
+      i32.const 0 local.get $i i32.store
+      i32.const 0 i32.const 4 i32.const 4096 i32.const 16 call $set
+      local.get $i i32.const 1 i32.add local.tee $i i32.const 256 i32.lt_u br_if $l
+    end
+    i32.const 0 i32.const 0x10000 i32.store
+    i32.const 0 i32.const 4 i32.const 4096 i32.const 0x8000 call $set)
+  (func (export "run") (local $n i32) (local $len i32) (local $i i32)
+    i32.const 16 call $input_read
+    i32.const 16 i32.load local.set $n
+    i32.const 20 i32.load local.set $len
+    block $done
+      loop $l
+        local.get $i local.get $n i32.ge_u br_if $done
+        i32.const 0 local.get $i i32.const 255 i32.and i32.store
+        {call}
+        local.get $i i32.const 1 i32.add local.set $i
+        br $l
+      end
+    end))"#
+    )
+}
+
+struct Function {
+    name: &'static str,
+    call: &'static str,
+    /// Whether it works in a view call.
+    view: bool,
+    /// Calls at most in an execution.
+    calls: i32,
+    /// A longer length, if it matters; the shorter is 4.
+    long: i32,
+}
+
+const FUNCTIONS: &[Function] = &[
+    Function {
+        name: "input_len",
+        call: "call $input_len drop",
+        view: true,
+        calls: 4096,
+        long: 0,
+    },
+    Function {
+        name: "caller",
+        call: "i32.const 4096 call $caller",
+        view: true,
+        calls: 4096,
+        long: 0,
+    },
+    Function {
+        name: "input_read",
+        call: "i32.const 0x10000 call $input_read",
+        view: true,
+        calls: 1024,
+        long: 0x8000,
+    },
+    Function {
+        name: "return_data",
+        call: "i32.const 4096 local.get $len call $return",
+        view: true,
+        calls: 1024,
+        long: 0x8000,
+    },
+    Function {
+        name: "storage_get, there",
+        call: "i32.const 0 i32.const 4 i32.const 4096 local.get $len call $get drop",
+        view: true,
+        calls: 256,
+        long: 0,
+    },
+    Function {
+        name: "storage_get, absent",
+        call: "i32.const 0 i32.const 8 i32.const 4096 local.get $len call $get drop",
+        view: true,
+        calls: 256,
+        long: 0,
+    },
+    Function {
+        name: "storage_get, 32 KiB",
+        call: "i32.const 0 i32.const 0x10000 i32.store i32.const 0 i32.const 4 i32.const 0x10000 i32.const 0x8000 call $get drop",
+        view: true,
+        calls: 64,
+        long: 0,
+    },
+    Function {
+        name: "storage_set",
+        call: "i32.const 0 i32.const 4 i32.const 4096 local.get $len call $set",
+        view: false,
+        calls: 256,
+        long: 0x2000,
+    },
+    Function {
+        name: "storage_delete",
+        call: "i32.const 0 i32.const 4 call $delete",
+        view: false,
+        calls: 256,
+        long: 0,
+    },
+    Function {
+        name: "log",
+        call: "i32.const 4096 local.get $len call $log",
+        view: false,
+        calls: 256,
+        long: 0x2000,
+    },
+];
+
+/// A row for each call of each function, and for each byte where that matters: what more of them take, from the view or the block
+/// as a whole, the database's commit included.
+pub(crate) fn rows(rounds: usize, wanted: impl Fn(&str) -> bool) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for function in FUNCTIONS.iter().filter(|function| wanted(function.name)) {
+        let bench = Bench::new(function)?;
+        let none = bench.measure(0, 4, rounds)?;
+        let short = bench.measure(function.calls, 4, rounds)?;
+        let calls = f64::from(function.calls);
+        let per_call = |(ns, fuel): (f64, f64)| ((ns - none.0) / calls, (fuel - none.1) / calls);
+        let (ns, fuel) = per_call(short);
+        let row = |name: String, ns: f64, fuel: f64| Row {
+            class: "host".to_owned(),
+            name,
+            fuel,
+            dependent_ns: ns,
+            independent_ns: None,
+            ns_per_fuel: ns / fuel,
+            over_median: 0.0,
+            excuse: None,
+        };
+        rows.push(row(function.name.to_owned(), ns, fuel));
+        if function.long > 0 {
+            // The input itself takes time and fuel too.
+            let none = bench.measure(0, function.long, rounds)?;
+            let long = bench.measure(function.calls / 8, function.long, rounds)?;
+            let calls = f64::from(function.calls / 8);
+            let bytes = f64::from(function.long);
+            let (long_ns, long_fuel) = ((long.0 - none.0) / calls, (long.1 - none.1) / calls);
+            rows.push(row(
+                format!("{}, each byte", function.name),
+                (long_ns - ns) / bytes,
+                (long_fuel - fuel) / bytes,
+            ));
+        }
+    }
+    rows.extend(transactions(rounds, &wanted)?);
+    Ok(rows)
+}
+
+struct Bench {
+    chain: TestChain,
+    contract: slackline_executor::Address,
+    view: bool,
+}
+
+impl Bench {
+    fn new(function: &Function) -> Result<Bench> {
+        let chain = TestChain::new(Mode::Slacked)?;
+        let contract = chain.deploy(&key(1), wat::parse_str(contract(function.call))?, &())?;
+        Ok(Bench {
+            chain,
+            contract,
+            view: function.view,
+        })
+    }
+
+    /// Time in nanoseconds and fuel of an execution.
+    fn measure(&self, calls: i32, length: i32, rounds: usize) -> Result<(f64, f64)> {
+        let mut input = [calls.to_le_bytes(), length.to_le_bytes()].concat();
+        input.resize(length.max(8) as usize, 0);
+        let (mut least, mut used) = (f64::INFINITY, 0);
+        for _ in 0..rounds {
+            let (ns, fuel, outcome) = if self.view {
+                let call = ViewCall {
+                    contract: self.contract,
+                    caller: address(&key(2)),
+                    method: "run".to_owned(),
+                    input: input.clone(),
+                    fuel_limit: PLENTY,
+                };
+                let start = Instant::now();
+                let result = self.chain.chain.view(&call)?;
+                (start.elapsed(), result.fuel_used, result.outcome)
+            } else {
+                let action = Action::Call {
+                    contract: self.contract,
+                    method: "run".to_owned(),
+                    input: input.clone(),
+                };
+                let signed = self.chain.sign(&key(2), action, PLENTY)?;
+                let start = Instant::now();
+                let produced = self.chain.chain.produce_block(vec![signed], 0)?;
+                let time = start.elapsed();
+                let receipt = produced.receipts.into_iter().next().context("dropped")?;
+                (time, receipt.fuel_used, receipt.outcome)
+            };
+            ensure!(matches!(outcome, Outcome::Success { .. }), "{outcome:?}");
+            least = least.min(ns.as_nanos() as f64);
+            used = fuel;
+        }
+        Ok((least, used as f64))
+    }
+}
+
+/// What transactions cost beside their execution.
+fn transactions(rounds: usize, wanted: &impl Fn(&str) -> bool) -> Result<Vec<Row>> {
+    const MANY: usize = 65;
+    let mut rows = Vec::new();
+    let chain = TestChain::new(Mode::Slacked)?;
+    let transfer = Action::Transfer {
+        to: address(&key(2)),
+        amount: 1,
+    };
+    let contract = chain.deploy(&key(1), wat::parse_str(contract(""))?, &())?;
+    let call = Action::Call {
+        contract,
+        method: "run".to_owned(),
+        input: vec![0; 8],
+    };
+    for (name, action) in [
+        ("transaction, transfer", transfer),
+        ("transaction, call", call),
+    ] {
+        if !wanted(name) {
+            continue;
+        }
+        let block = |count: usize| -> Result<(f64, f64)> {
+            let (mut least, mut used) = (f64::INFINITY, 0);
+            for _ in 0..rounds {
+                let first = chain.chain.account(&address(&key(3)))?.nonce;
+                let signed: Vec<_> = (first..)
+                    .take(count)
+                    .map(|nonce| {
+                        slackline_tests::transaction(&key(3), nonce, action.clone(), 1_000_000)
+                    })
+                    .collect();
+                let start = Instant::now();
+                for transaction in &signed {
+                    ensure!(transaction.signature_is_valid());
+                }
+                let produced = chain.chain.produce_block(signed, 0)?;
+                least = least.min(start.elapsed().as_nanos() as f64);
+                ensure!(produced.dropped.is_empty(), "{:?}", produced.dropped);
+                used = produced
+                    .receipts
+                    .iter()
+                    .map(|receipt| receipt.fuel_used)
+                    .sum();
+            }
+            Ok((least, used as f64))
+        };
+        let (one, many) = (block(1)?, block(MANY)?);
+        let more = (MANY - 1) as f64;
+        let (ns, fuel) = ((many.0 - one.0) / more, (many.1 - one.1) / more);
+        rows.push(Row {
+            class: "host".to_owned(),
+            name: name.to_owned(),
+            fuel,
+            dependent_ns: ns,
+            independent_ns: None,
+            ns_per_fuel: ns / fuel,
+            over_median: 0.0,
+            excuse: None,
+        });
+    }
+    Ok(rows)
+}
