@@ -1,7 +1,7 @@
 //! Checks of a thread's fuel from outside it.
 
 use crate::watchdog::Watch;
-use crate::{Histogram, HistogramSnapshot, platform};
+use crate::{Histogram, HistogramSnapshot, platform, profile, thread};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,9 +21,9 @@ pub enum CheckerError {
         /// The system's explanation.
         reason: String,
     },
-    /// The signal was chosen after it was in use.
-    #[error("the check signal is already in use and cannot be changed to {0}")]
-    SignalInUse(i32),
+    /// The landing pad for asynchronous traps could not be built.
+    #[error("landing pad: {0}")]
+    Pad(String),
 }
 
 /// Checks the fuel of the thread that it was made on.
@@ -46,15 +46,15 @@ impl AsyncFuelChecker {
     /// If this platform has no asynchronous checks or the signal handler cannot be installed.
     pub fn for_current_thread() -> Result<AsyncFuelChecker, CheckerError> {
         platform::install()?;
-        let thread = platform::current_thread();
-        platform::create_timer(&thread.watch.timer);
-        Ok(AsyncFuelChecker { thread })
+        Ok(AsyncFuelChecker {
+            thread: thread::current(),
+        })
     }
 
     /// Asks the thread to look at its fuel, soon. Returns at once; does nothing on the thread itself (which is
     /// not in wasm then) or if it has ended.
     pub fn check(&self) {
-        self.thread.platform.interrupt(|| {
+        self.thread.handle.interrupt(&self.thread, || {
             self.thread.sent.fetch_add(1, Relaxed);
         });
     }
@@ -152,7 +152,8 @@ impl OvershootHistograms {
 /// else.
 #[derive(Debug, Default)]
 pub(crate) struct ThreadCell {
-    pub(crate) platform: platform::Thread,
+    pub(crate) handle: thread::Handle,
+    pub(crate) last_sample: profile::LastSample,
     pub(crate) watch: Watch,
     sent: AtomicU64,
     landed: AtomicU64,
@@ -171,8 +172,9 @@ impl ThreadCell {
         self.sent.fetch_add(1, Relaxed);
     }
 
-    /// A check found `counter` in a function body. Async-signal-safe: atomics and clocks.
-    pub(crate) fn landed(&self, counter: i64) {
+    /// A check found the thread at `pc` in a body of `module`, with `counter`. Async-signal-safe: atomics and clocks.
+    pub(crate) fn landed(&self, module: u64, pc: usize, counter: i64) {
+        profile::record(&self.last_sample, module, pc, counter);
         self.landed.fetch_add(1, Relaxed);
         match u64::try_from(counter) {
             Ok(past) => self.stopped(past.saturating_add(1)),

@@ -155,6 +155,9 @@ pub(crate) fn configure(
         .wasm_backtrace_max_frames(None)
         .module_version(ModuleVersionStrategy::Custom(version))?;
     config.epoch_interruption(mode == Mode::Hybrid);
+    // In all modes: wasmtime demands the same of every engine in a process.
+    #[cfg(target_os = "macos")]
+    config.macos_use_mach_ports(false);
     if mode.pins_counter() {
         // SAFETY: the flag reserves a register. Wasmtime does not use it, and the pass, which every
         // function compiled with the flag goes through, keeps the host's value in the trampolines

@@ -58,25 +58,35 @@
 //!
 //! # Unsafe code
 //!
-//! Only in `code_table` (memory reclaimed under lock-free readers), `linux` (signals), `timer` (system calls) and `config`
-//! (a Cranelift flag); denied elsewhere.
+//! Only in `published` (memory reclaimed under lock-free readers), `divert`, `linux` and `macos` (interrupted threads and their
+//! registers), `timer` (system calls) and `config` (a Cranelift flag); denied elsewhere.
 
 #![deny(unsafe_code)]
 
 mod checker;
-#[allow(unsafe_code)]
 mod code_table;
 #[allow(unsafe_code)]
 mod config;
 mod cost;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+#[allow(unsafe_code)]
+mod divert;
 mod histogram;
 mod inspect;
 mod limit;
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 mod linux;
+#[cfg(target_os = "macos")]
+#[allow(unsafe_code)]
+mod macos;
 mod module;
 mod pad;
+mod profile;
+#[allow(unsafe_code)]
+mod published;
+mod ring;
+mod thread;
 mod ticker;
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
@@ -85,7 +95,7 @@ mod timer;
 #[cfg(not(target_os = "linux"))]
 #[path = "timer_none.rs"]
 mod timer;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
 mod unsupported;
 mod watchdog;
 
@@ -96,11 +106,14 @@ pub use histogram::{Histogram, HistogramSnapshot};
 pub use inspect::{InspectError, InspectedFunction, inspect};
 pub use limit::{Limit, LimitError, MAX_LIMIT};
 pub use module::{CompileError, MeteredModule};
+pub use profile::{Function, ModuleId, Profiler, ProfilerError, Sample, SampleGuard};
 pub use slackline_metering_pass::{FunctionKind, Report};
 pub use ticker::{EpochTicker, TickerError};
 pub use watchdog::{Driver, WatchGuard, Watchdog, WatchdogError};
 
 #[cfg(target_os = "linux")]
 use linux as platform;
-#[cfg(not(target_os = "linux"))]
+#[cfg(target_os = "macos")]
+use macos as platform;
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
 use unsupported as platform;

@@ -1,38 +1,41 @@
 //! Interrupting a thread on Linux: a signal, with a cookie, to one thread.
 //!
 //! The signal is SIGUSR1 unless the environment variable `SLACKLINE_CHECK_SIGNAL` names another by
-//! number (real-time signals are fine). A signal without the cookie is not ours and goes to the handler that was
-//! installed before.
+//! number. Real-time signals are fine, though checks that come faster than the thread takes them queue up then, where an
+//! ordinary signal is pending once. Signals that faults raise are refused: wasmtime's traps need them. A signal without the
+//! cookie is not ours and goes to the handler that was installed before.
 //!
 //! # In the handler
 //!
-//! [`on_signal`] and [`on_trap`] run on a thread that was interrupted anywhere: in an allocation, holding any lock,
-//! in the middle of a prologue. They use atomics, constant-initialised thread-locals without destructors, `clock_gettime`
-//! and the memory of the signal frame, and nothing else: no lock, no allocation, no panic. errno is put back.
+//! [`on_signal`] runs on a thread that was interrupted anywhere: in an allocation, holding any lock,
+//! in the middle of a prologue. It uses atomics, constant-initialised thread-locals without destructors,
+//! [`divert::check`], the thread's timer and the memory of the signal frame, and nothing else: no lock, no allocation, no panic. errno is put back.
+//! It runs on the thread's alternate stack. A thread that has executed wasm has one, from wasmtime; on others it would do
+//! without.
 //!
-//! # Diverting
+//! # fork
 //!
-//! If the interrupted pc is in a registered function body, the pinned register holds the counter (see
-//! [`slackline_metering_pass`]). If that is at zero or above, pc is set to the landing pad, an instruction that raises a wasm
-//! trap. Wasmtime then resumes in the innermost entry trampoline, from what that one has stored; it does
-//! not matter where in the body the thread was, which stack slots were half written, or where the stack pointer was.
+//! Nothing here forks. In the child of a program that forks and does not exec, checks do no harm and have no effect: threads
+//! are known by ids of the parent's, and a signal to such an id together with the child's process id finds nobody (or,
+//! should the id have come to a thread of the child's, a thread whose handler looks at that thread's own cell only). There are no
+//! timers and no watchdog either. So slacked executions in the child stop where they leave wasm, and not before: a process that wants
+//! checks must fork first, or exec.
 
 use crate::checker::{CheckerError, ThreadCell};
-use crate::timer::Timer;
-use crate::{code_table, pad};
-use std::cell::{Cell, OnceCell};
+use crate::divert::{self, Registers};
+use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use wasmtime::Store;
-use wasmtime::unix::StoreExt;
+use std::sync::atomic::{AtomicPtr, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+
+pub(crate) use crate::divert::{now_ns, prefer_out_of_fuel};
+
+/// The kernel's number for a thread.
+pub(crate) type ThreadId = libc::pid_t;
 
 /// Its address is the cookie.
 static COOKIE: u8 = 0;
-
-/// The landing pad, for the handlers: 0 until known.
-static PAD: AtomicUsize = AtomicUsize::new(0);
 
 /// What handled the signal before us, leaked, for [`on_signal`].
 static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
@@ -41,97 +44,38 @@ thread_local! {
     /// The current thread's cell, for the handler; null on threads that cannot be checked, and from the
     /// moment on at which the thread's destructors run.
     static HANDLER_CELL: Cell<*const ThreadCell> = const { Cell::new(ptr::null()) };
-    /// Owns it.
-    static OWNER: OnceCell<Owner> = const { OnceCell::new() };
 }
 
-/// How others find a thread: its kernel id while it lives.
-#[derive(Debug, Default)]
-pub(crate) struct Thread(Mutex<Option<libc::pid_t>>);
-
-impl Thread {
-    /// Signals the thread unless it has ended or is the current one; `sending` is called before.
-    pub(crate) fn interrupt(&self, sending: impl FnOnce()) {
-        // Held while sending: the thread takes it before it ends, so the id cannot have passed to another thread.
-        let id = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(id) = *id else { return };
-        // SAFETY: no preconditions.
-        if id == unsafe { libc::gettid() } {
-            return;
-        }
-        let Ok(signal) = signal() else { return };
-        sending();
-        send(id, signal);
-    }
+pub(crate) fn current_id() -> ThreadId {
+    // SAFETY: no preconditions.
+    unsafe { libc::gettid() }
 }
 
-/// A thread's end of its cell.
-struct Owner(Arc<ThreadCell>);
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        // First the handler, which may still run for a signal on its way, then those who send.
-        HANDLER_CELL.set(ptr::null());
-        *self
-            .0
-            .platform
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-/// The current thread's cell, made on first use. Unblocks the signal on this thread.
-pub(crate) fn current_thread() -> Arc<ThreadCell> {
-    // At the thread's very end the slot may be gone: a cell of its own then, which nobody can reach.
-    OWNER
-        .try_with(|owner| owner.get_or_init(Owner::new).0.clone())
-        .unwrap_or_default()
-}
-
-impl Owner {
-    fn new() -> Owner {
-        let cell = Arc::new(ThreadCell::default());
-        // SAFETY: no preconditions.
-        let id = unsafe { libc::gettid() };
-        *cell
-            .platform
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(id);
-        // Alive until `Owner::drop` takes it out again.
-        HANDLER_CELL.set(Arc::as_ptr(&cell));
-        if let Ok(signal) = signal() {
-            let mut set = MaybeUninit::uninit();
-            // SAFETY: `set` is initialised by sigemptyset before it is read; the old mask is not asked for.
-            unsafe {
-                libc::sigemptyset(set.as_mut_ptr());
-                libc::sigaddset(set.as_mut_ptr(), signal);
-                libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
-            }
-        }
-        Owner(cell)
-    }
-}
-
-/// Makes the current thread's timer, to be handled like a check.
-pub(crate) fn create_timer(timer: &Timer) {
-    if let Ok(signal) = signal() {
-        timer.create(signal, cookie());
-    }
-}
-
-/// Monotonic time in nanoseconds. Async-signal-safe.
-pub(crate) fn now_ns() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `now` is a valid place for the result. The clock always exists.
+/// Lets the handler find the current thread's cell, makes the thread's timer, whose signal is handled like a check, and unblocks
+/// the signal on this thread. `cell` must live until [`end`] is called.
+pub(crate) fn begin(cell: &Arc<ThreadCell>) {
+    HANDLER_CELL.set(Arc::as_ptr(cell));
+    let Ok(signal) = signal() else { return };
+    cell.watch.timer.create(signal, cookie());
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: `set` is initialised by sigemptyset before it is read; the old mask is not asked for.
     unsafe {
-        libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now);
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
     }
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// The handler, which may still run on the current thread for a signal on its way, finds the cell no more.
+pub(crate) fn end() {
+    HANDLER_CELL.set(ptr::null());
+}
+
+/// Signals a thread that lives. Its handler finds `_cell` by itself.
+pub(crate) fn interrupt(thread: ThreadId, _cell: &ThreadCell) {
+    if let Ok(signal) = signal() {
+        send(thread, signal);
+    }
 }
 
 /// Installs the handler, once for the process.
@@ -145,9 +89,7 @@ fn signal() -> Result<libc::c_int, CheckerError> {
 }
 
 fn install_handler() -> Result<libc::c_int, CheckerError> {
-    if cfg!(not(any(target_arch = "x86_64", target_arch = "aarch64"))) {
-        return Err(CheckerError::Platform);
-    }
+    divert::prepare()?;
     let signal = match std::env::var("SLACKLINE_CHECK_SIGNAL") {
         Ok(text) => text.parse().map_err(|_| CheckerError::Handler {
             signal: 0,
@@ -155,12 +97,19 @@ fn install_handler() -> Result<libc::c_int, CheckerError> {
         })?,
         Err(_) => libc::SIGUSR1,
     };
-    let address = pad::address().map_err(|error| CheckerError::Handler {
-        signal,
-        reason: error.to_string(),
-    })?;
-    PAD.store(address, SeqCst);
-
+    let faults = [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGILL,
+        libc::SIGFPE,
+        libc::SIGTRAP,
+    ];
+    if faults.contains(&signal) {
+        return Err(CheckerError::Handler {
+            signal,
+            reason: "it is raised by faults, which are not ours to handle".to_owned(),
+        });
+    }
     let failed = || CheckerError::Handler {
         signal,
         reason: std::io::Error::last_os_error().to_string(),
@@ -177,7 +126,7 @@ fn install_handler() -> Result<libc::c_int, CheckerError> {
     // Before the handler is there, so that it finds it.
     PREVIOUS.store(Box::leak(Box::new(before)), SeqCst);
     // SAFETY: the handler is async-signal-safe, as argued in the module's documentation, takes the
-    // three arguments that SA_SIGINFO gives, and PAD and PREVIOUS are set.
+    // three arguments that SA_SIGINFO gives, and PREVIOUS is set.
     if unsafe { libc::sigaction(signal, &ours, ptr::null_mut()) } != 0 {
         return Err(failed());
     }
@@ -261,17 +210,9 @@ unsafe fn check(by_timer: bool, context: *mut libc::ucontext_t) {
         };
         if by_timer {
             cell.timer_expired();
-            if !cell.watch.is_due() {
-                cell.watch.arm();
-                return;
-            }
         }
-        if code_table::contains(pc(&*context)) {
-            let counter = counter(&*context);
-            cell.landed(counter);
-            if counter >= 0 {
-                set_pc(&mut *context, PAD.load(SeqCst));
-            }
+        if !by_timer || cell.watch.is_due() {
+            divert::check(cell, &mut *context);
         }
         // For the next look, if there is to be one and nobody else takes care of it.
         cell.watch.arm();
@@ -311,64 +252,40 @@ unsafe fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut
     }
 }
 
-/// Makes hardware traps in `store` give way to out-of-fuel: a trap with the counter over the limit goes to the
-/// landing pad like a check.
-pub(crate) fn prefer_out_of_fuel<T: 'static>(store: &mut Store<T>) {
-    // SAFETY: the handler is async-signal-safe, as argued in the module's documentation.
-    unsafe { store.set_signal_handler(on_trap) }
-}
-
-/// Called by wasmtime's handler of SIGSEGV, SIGILL, SIGFPE before it looks itself; true means handled.
-fn on_trap(_: libc::c_int, _: *const libc::siginfo_t, context: *const libc::c_void) -> bool {
-    let context = context.cast_mut().cast::<libc::ucontext_t>();
-    // SAFETY: wasmtime passes the handler's own context on, which the kernel made for writing.
-    unsafe {
-        let over = code_table::contains(pc(&*context)) && counter(&*context) >= 0;
-        if over {
-            set_pc(&mut *context, PAD.load(SeqCst));
-        }
-        over
-    }
-}
-
 #[cfg(target_arch = "x86_64")]
-mod registers {
-    pub(super) fn pc(context: &libc::ucontext_t) -> usize {
-        context.uc_mcontext.gregs[libc::REG_RIP as usize] as usize
+impl Registers for libc::ucontext_t {
+    fn pc(&self) -> usize {
+        self.uc_mcontext.gregs[libc::REG_RIP as usize] as usize
     }
-    pub(super) fn set_pc(context: &mut libc::ucontext_t, pc: usize) {
-        context.uc_mcontext.gregs[libc::REG_RIP as usize] = pc as i64;
+    fn set_pc(&mut self, pc: usize) {
+        self.uc_mcontext.gregs[libc::REG_RIP as usize] = pc as i64;
     }
-    /// r15: `regs::pinned_reg` of Cranelift's x64 backend.
-    pub(super) fn counter(context: &libc::ucontext_t) -> i64 {
-        context.uc_mcontext.gregs[libc::REG_R15 as usize]
+    fn counter(&self) -> i64 {
+        self.uc_mcontext.gregs[libc::REG_R15 as usize]
     }
 }
 
 #[cfg(target_arch = "aarch64")]
-mod registers {
-    pub(super) fn pc(context: &libc::ucontext_t) -> usize {
-        context.uc_mcontext.pc as usize
+impl Registers for libc::ucontext_t {
+    fn pc(&self) -> usize {
+        self.uc_mcontext.pc as usize
     }
-    pub(super) fn set_pc(context: &mut libc::ucontext_t, pc: usize) {
-        context.uc_mcontext.pc = pc as u64;
+    fn set_pc(&mut self, pc: usize) {
+        self.uc_mcontext.pc = pc as u64;
     }
-    /// x21: `regs::pinned_reg` of Cranelift's aarch64 backend.
-    pub(super) fn counter(context: &libc::ucontext_t) -> i64 {
-        context.uc_mcontext.regs[21] as i64
+    fn counter(&self) -> i64 {
+        self.uc_mcontext.regs[21] as i64
     }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-mod registers {
-    // `install_handler` refuses these processors: never called.
-    pub(super) fn pc(_: &libc::ucontext_t) -> usize {
+impl Registers for libc::ucontext_t {
+    // `divert::prepare` refuses these processors: never called.
+    fn pc(&self) -> usize {
         0
     }
-    pub(super) fn set_pc(_: &mut libc::ucontext_t, _: usize) {}
-    pub(super) fn counter(_: &libc::ucontext_t) -> i64 {
+    fn set_pc(&mut self, _: usize) {}
+    fn counter(&self) -> i64 {
         i64::MIN
     }
 }
-
-use registers::{counter, pc, set_pc};

@@ -1,7 +1,7 @@
 //! Modules whose executions can be interrupted.
 
-use crate::Metering;
 use crate::code_table::{self, Registration};
+use crate::{Metering, ModuleId};
 use std::fmt;
 use std::ops::Deref;
 use wasmtime::Module;
@@ -17,7 +17,7 @@ pub struct CompileError(#[from] wasmtime::Error);
 /// execution that is out of fuel goes on until it leaves wasm.
 pub struct MeteredModule {
     // Before the module, so that the code is still mapped while it is registered.
-    _registration: Option<Registration>,
+    registration: Option<Registration>,
     module: Module,
 }
 
@@ -47,9 +47,15 @@ impl MeteredModule {
             .pins_counter()
             .then(|| code_table::register(&module));
         MeteredModule {
-            _registration: registration,
+            registration,
             module,
         }
+    }
+
+    /// What samples of a [`crate::Profiler`] call it, unique in the process; `None` where there are none: for a module without
+    /// functions, and in [`crate::Mode::Exact`].
+    pub fn id(&self) -> Option<ModuleId> {
+        self.registration.as_ref()?.id().map(ModuleId)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::run::{cargo, find, minutes, run, step};
-use crate::{contracts, files, hooks, kernels, licences, rocksdb, system};
+use crate::{contracts, files, hooks, kernels, licences, platforms, rocksdb, system};
 
 /// Makes the main workspace loadable and linkable. Several processes may prepare the same clone at once.
 pub fn prepare(root: &Path, plain_rocksdb: bool) -> Result<()> {
@@ -83,12 +83,29 @@ pub fn test(root: &Path, full: bool, lint: bool, args: &[OsString]) -> Result<()
             run(&mut tests(root, &["test", "--doc"]))
         })?;
     }
+    if full && args.is_empty() {
+        platforms::check_macos(root)?;
+        match platforms::qemu() {
+            Ok(()) => platforms::test_aarch64(root, &[])?,
+            Err(error) => eprintln!("    no tests for aarch64: {error:#}"),
+        }
+    }
     eprintln!("==> test main");
     let mut command = match find("cargo-nextest") {
         Some(_) => tests(root, &["nextest", "run"]),
         None => tests(root, &["test", "--lib", "--bins", "--tests"]),
     };
     run(command.args(args)).context("step `test main` failed")
+}
+
+pub fn check_macos(root: &Path) -> Result<()> {
+    step("prepare", || prepare(root, false))?;
+    platforms::check_macos(root)
+}
+
+pub fn test_aarch64(root: &Path, args: &[OsString]) -> Result<()> {
+    step("prepare", || prepare(root, false))?;
+    platforms::test_aarch64(root, args)
 }
 
 /// Replaces this process with the node, which then gets the terminal's and a supervisor's signals itself.

@@ -17,7 +17,7 @@ use crate::registry;
 use crate::run::{cargo, find, output, run};
 
 pub const TARGET: &str = "wasm32-unknown-unknown";
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+pub const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// The `rust-version` of the contracts.
 const MIN_MINOR: u32 = 95;
 
@@ -36,35 +36,8 @@ impl Toolchain {
         if Path::new(&rustc(&["--print", "target-libdir", "--target", TARGET])?).is_dir() {
             return Ok(Self::Installed { sysroot });
         }
-        ensure!(
-            Path::new(DEBIAN_RUSTC).is_file(),
-            "`rustup target add {TARGET}`, or where that cannot be done Debian's rustc-web"
-        );
-        let debian = |arg| {
-            output(
-                Command::new(DEBIAN_RUSTC)
-                    .env_remove("LD_LIBRARY_PATH")
-                    .args(arg),
-            )
-        };
-        let version = debian(["--version"].as_slice())?;
-        let minor = version
-            .split('.')
-            .nth(1)
-            .and_then(|minor| minor.parse::<u32>().ok());
-        ensure!(
-            minor.is_some_and(|minor| minor >= MIN_MINOR),
-            "{DEBIAN_RUSTC} is {version}: 1.{MIN_MINOR} or later is needed, as in rustc-web"
-        );
-        let debian_sysroot = PathBuf::from(debian(&["--print", "sysroot"])?);
-        ensure!(
-            debian_sysroot
-                .join("lib/rustlib/src/rust/library/core")
-                .is_dir(),
-            "{DEBIAN_RUSTC} is there, the library sources of rust-web-src are not"
-        );
         Ok(Self::Debian {
-            sysroot: debian_sysroot,
+            sysroot: debian_sysroot(TARGET)?,
             linker: linker()?,
         })
     }
@@ -86,6 +59,36 @@ impl Toolchain {
         let (Self::Installed { sysroot } | Self::Debian { sysroot, .. }) = self;
         sysroot
     }
+}
+
+/// The sysroot of Debian's rustc, if it is there with its sources and can stand in for a `target` of rustup's.
+pub fn debian_sysroot(target: &str) -> Result<PathBuf> {
+    ensure!(
+        Path::new(DEBIAN_RUSTC).is_file(),
+        "`rustup target add {target}`, or where that cannot be done Debian's rustc-web"
+    );
+    let debian = |arg| {
+        output(
+            Command::new(DEBIAN_RUSTC)
+                .env_remove("LD_LIBRARY_PATH")
+                .args(arg),
+        )
+    };
+    let version = debian(["--version"].as_slice())?;
+    let minor = version
+        .split('.')
+        .nth(1)
+        .and_then(|minor| minor.parse::<u32>().ok());
+    ensure!(
+        minor.is_some_and(|minor| minor >= MIN_MINOR),
+        "{DEBIAN_RUSTC} is {version}: 1.{MIN_MINOR} or later is needed, as in rustc-web"
+    );
+    let sysroot = PathBuf::from(debian(&["--print", "sysroot"])?);
+    ensure!(
+        sysroot.join("lib/rustlib/src/rust/library/core").is_dir(),
+        "{DEBIAN_RUSTC} is there, the library sources of rust-web-src are not"
+    );
+    Ok(sysroot)
 }
 
 /// The linker of rustup's toolchain, or that of LLVM.

@@ -11,6 +11,7 @@ mod hooks;
 mod kernels;
 mod licences;
 mod patch;
+mod platforms;
 mod registry;
 mod rocksdb;
 mod run;
@@ -63,6 +64,13 @@ enum Command {
         #[arg(last = true)]
         args: Vec<OsString>,
     },
+    /// Type-check the metering crates for macOS on aarch64 and x86-64
+    CheckMacos,
+    /// Test the metering crates for Linux on aarch64, under qemu; the arguments are for the test harness
+    TestAarch64 {
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
     /// Run a development chain: `slackline dev` with these arguments
     Dev {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -104,6 +112,8 @@ fn dispatch(command: Command) -> Result<()> {
             no_lint,
             args,
         } => commands::test(root, full, !no_lint, &args),
+        Command::CheckMacos => commands::check_macos(root),
+        Command::TestAarch64 { args } => commands::test_aarch64(root, &args),
         Command::Dev { args } => commands::dev(root, &args),
         Command::Bench { name, args } => commands::bench(root, name.as_deref(), &args),
         Command::Spec { dir } => spec::spec(root, dir.as_deref()),
