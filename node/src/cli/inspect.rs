@@ -59,17 +59,16 @@ impl Inspect {
 
     fn as_text(&self, functions: &[InspectedFunction]) -> anyhow::Result<String> {
         let mut text = format!(
-            "{:>6}  {:>7} {:>7} {:>9} {:>8}  {:>9} {:>9}  {}\n",
-            "index", "charges", "checks", "additions", "prepaid", "bytes", "unmetered", "name"
+            "{:>6}  {:>7} {:>9} {:>8}  {:>9} {:>9}  {}\n",
+            "index", "charges", "additions", "prepaid", "bytes", "unmetered", "name"
         );
         for function in functions {
             let report = &function.report;
             writeln!(
                 text,
-                "{:>6}  {:>7} {:>7} {:>9} {:>8}  {:>9} {:>9}  {}",
+                "{:>6}  {:>7} {:>9} {:>8}  {:>9} {:>9}  {}",
                 function.index,
                 report.charges,
-                report.checks,
                 report.additions,
                 report.prepaid_loops,
                 grouped(function.bytes as u64),
@@ -109,7 +108,6 @@ fn as_json(function: &InspectedFunction) -> serde_json::Value {
         "index": function.index,
         "name": function.name,
         "charges": report.charges,
-        "checks": report.checks,
         "additions": report.additions,
         "prepaid_loops": report.prepaid_loops,
         "bytes": function.bytes,

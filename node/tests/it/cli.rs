@@ -277,3 +277,43 @@ fn what_a_person_sees_first() {
     send(&child, "-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn what_metering_makes_of_a_module_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("sum.wat");
+    let counted_loop = r#"(module (func $sum (export "sum") (param $n i32) (result i32) (local $sum i32)
+        (loop $next
+          (local.set $sum (i32.add (local.get $sum) (local.get $n)))
+          (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (local.get $sum)))"#;
+    std::fs::write(&file, counted_loop).unwrap();
+    let file = file.to_str().unwrap();
+    let run = |args: &[&str]| seen(slackline().args(args).output().unwrap());
+
+    let (code, out, err) = run(&["inspect", file, "--fuel", "--function", "sum"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let row: Vec<&str> = out.lines().nth(1).unwrap().split_whitespace().collect();
+    // Charged at entry, for the loop's iteration, and after it; left: one constant, one for the loop.
+    assert_eq!(row[..4], ["0", "3", "2", "1"], "{out}");
+    assert_eq!(row.last(), Some(&"sum"), "{out}");
+    assert_eq!(out.matches("set_pinned_reg").count(), 2, "{out}");
+
+    let (code, out, _) = run(&["inspect", file, "--fuel", "--json"]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &report["functions"][0]["prepaid_loops"]),
+        (0, &1.into())
+    );
+
+    let (code, _, err) = run(&["inspect", file, "--fuel", "--function", "product"]);
+    assert!(
+        code == 2 && err.contains("no function \"product\""),
+        "{err}"
+    );
+    let (code, _, err) = run(&["inspect", "no-such-file", "--fuel"]);
+    assert!(
+        code == 2 && err.contains("cannot read no-such-file"),
+        "{err}"
+    );
+}
