@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use wasmtime::{Config, InstancePre, Linker, Store, StoreLimitsBuilder, Trap};
+use wasmtime::{Config, InstancePre, Linker, Store, StoreLimitsBuilder, Trap, WasmFeatures};
 
 /// Compiled contracts kept in memory.
 const CACHED_CONTRACTS: usize = 512;
@@ -280,10 +280,9 @@ fn engine_config(limits: &Limits) -> Config {
     config
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true)
-        .wasm_relaxed_simd(false)
-        .wasm_memory64(false)
-        .wasm_multi_memory(false)
-        .wasm_tail_call(false)
+        // What `code::check` lets through, and nothing that it might miss.
+        .wasm_features(WasmFeatures::all(), false)
+        .wasm_features(code::features(), true)
         .max_wasm_stack(limits.stack_bytes)
         .generate_address_map(false);
     config

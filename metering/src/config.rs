@@ -4,7 +4,7 @@ use crate::{CheckerError, CostTable, pad};
 use slackline_metering_pass::PASS_VERSION;
 use std::fmt;
 use std::str::FromStr;
-use wasmtime::{Config, Engine, ModuleVersionStrategy, Strategy};
+use wasmtime::{Config, Engine, ModuleVersionStrategy, Strategy, WasmFeatures};
 
 /// How fuel is counted and how an execution that is out of it is stopped. The count is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -96,7 +96,9 @@ impl Metering {
     /// Makes an engine from `config`, of which everything that metering depends on is overwritten:
     ///
     /// - fuel on, with `costs`; compiled by Cranelift;
-    /// - no 64-bit memories and tables: lengths of 64 bits, charged for before anyone looks, could wrap the counter;
+    /// - no 64-bit memories and tables: lengths of 64 bits, charged for before anyone looks, could wrap the counter; no exceptions, which the
+    ///   pass refuses; no typed function references and GC, which wasmtime accepts and then aborts the process on, if
+    ///   built without its feature `gc`;
     /// - no backtraces: an asynchronous trap can come at any instruction, the first of a prologue
     ///   included, from where a walk over frame pointers may misread the innermost frame;
     /// - a module version that names the mode, the pass and the cost table, so that an artifact is
@@ -134,6 +136,14 @@ impl Metering {
     }
 }
 
+/// Proposals that are off: see [`Metering::new`].
+const UNSUPPORTED: WasmFeatures = WasmFeatures::MEMORY64
+    .union(WasmFeatures::EXCEPTIONS)
+    .union(WasmFeatures::LEGACY_EXCEPTIONS)
+    .union(WasmFeatures::STACK_SWITCHING)
+    .union(WasmFeatures::FUNCTION_REFERENCES)
+    .union(WasmFeatures::GC);
+
 pub(crate) fn configure(
     config: &mut Config,
     mode: Mode,
@@ -148,7 +158,7 @@ pub(crate) fn configure(
         env!("CARGO_PKG_VERSION")
     );
     config
-        .wasm_memory64(false)
+        .wasm_features(UNSUPPORTED, false)
         .strategy(Strategy::Cranelift)
         .consume_fuel(true)
         .operator_cost(costs.operators().clone())

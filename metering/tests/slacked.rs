@@ -552,3 +552,23 @@ fn a_stock_engine_is_left_alone() -> Result<()> {
     ));
     Ok(())
 }
+
+#[test]
+fn proposals_that_are_not_supported_are_refused() -> Result<()> {
+    for mode in Mode::ALL {
+        let metering = Metering::new(Config::new(), mode, &CostTable::v1())?;
+        for text in [
+            "(module (memory i64 1))",
+            "(module (tag))",
+            "(module (type $f (func)) (func (param (ref null $f))))",
+            "(module (type (struct)))",
+        ] {
+            ensure!(
+                MeteredModule::new(&metering, text).is_err(),
+                "{mode}: {text}"
+            );
+        }
+        MeteredModule::new(&metering, "(module (memory 1) (func (param funcref)))")?;
+    }
+    Ok(())
+}
