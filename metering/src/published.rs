@@ -20,10 +20,6 @@ pub(crate) struct Published<T> {
     current: AtomicPtr<T>,
     readers: AtomicUsize,
     /// What readers may still hold; its lock is the writers'.
-    #[expect(
-        clippy::vec_box,
-        reason = "readers hold pointers to what is in the boxes"
-    )]
     retired: Mutex<Vec<Box<T>>>,
 }
 

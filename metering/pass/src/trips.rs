@@ -24,6 +24,8 @@ pub const MOST_FUEL: u64 = 1 << 60;
 /// are below [`MOST_FUEL`].
 pub(crate) const MOST_FUEL_PER_ROUND: u64 = (1 << 28) - 1;
 
+const _: () = assert!((1 << 32) * MOST_FUEL_PER_ROUND < MOST_FUEL);
+
 /// The arithmetic that the formulas need, on values of the loop's width unless said otherwise.
 pub(crate) trait Arithmetic {
     type Value: Copy;
@@ -328,6 +330,7 @@ fn holds(cond: IntCC, a: u64, b: u64, bits: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Context;
 
     const CONDITIONS: [IntCC; 10] = [
         IntCC::Equal,
@@ -380,21 +383,21 @@ mod tests {
     }
 
     #[test]
-    fn counters_of_64_bits_do_not_wrap_the_fuel() {
+    fn counters_of_64_bits_do_not_wrap_the_fuel() -> anyhow::Result<()> {
         for fuel in [1, 3, 255, MOST_FUEL_PER_ROUND] {
             let rule = Rule {
                 cond: IntCC::NotEqual,
                 step: 1,
                 bits: 64,
             };
-            let formula = rule.formula(None).unwrap();
+            let formula = rule.formula(None).context("a formula")?;
             let mut math = Numbers { bits: 64 };
             let most = formula.rounds(&mut math, 0, u64::MAX, fuel);
             assert_eq!(most, endless(fuel));
-            let charged = most.checked_mul(fuel).unwrap();
+            let charged = most.checked_mul(fuel).context("no overflow")?;
             assert!(charged > MOST_FUEL && charged < 1 << 62);
             assert_eq!(formula.rounds(&mut math, 5, 4000, fuel), 3995);
         }
-        assert!((1 << 32) * MOST_FUEL_PER_ROUND < MOST_FUEL);
+        Ok(())
     }
 }
