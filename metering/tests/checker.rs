@@ -128,15 +128,14 @@ impl Foreign {
 /// Whether some function computes in r15, where our engines keep the counter.
 #[cfg(target_arch = "x86_64")]
 fn uses_r15(module: &Module) -> bool {
-    use iced_x86::{Decoder, DecoderOptions, Mnemonic, Register};
+    use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
     Decoder::new(64, module.text(), DecoderOptions::NONE)
         .into_iter()
         .any(|instruction| {
+            // Not what saves and restores it.
             instruction.op0_register() == Register::R15
-                && matches!(
-                    instruction.mnemonic(),
-                    Mnemonic::Add | Mnemonic::Xor | Mnemonic::Imul | Mnemonic::Or | Mnemonic::Lea
-                )
+                && !matches!(instruction.mnemonic(), Mnemonic::Push | Mnemonic::Pop)
+                && instruction.op1_kind() != OpKind::Memory
         })
 }
 

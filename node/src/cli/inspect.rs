@@ -122,7 +122,7 @@ fn around_additions(clif: &str) -> String {
     let lines: Vec<&str> = clif.lines().collect();
     let mut shown = vec![false; lines.len()];
     for (at, line) in lines.iter().enumerate() {
-        if !line.trim_start().starts_with("set_pinned_reg") {
+        if !line.contains("set_pinned_reg") {
             continue;
         }
         // The addition is the two or three lines before.
@@ -156,10 +156,10 @@ mod tests {
 
     #[test]
     fn shows_what_is_around_additions() {
-        let clif = "function u0:0() {\nblock0:\n    a\n    b\n    c\n    d\n    e\n    v1 = get_pinned_reg.i64\n    v2 = iconst.i64 1\n    v3 = iadd v1, v2\n    set_pinned_reg v3\n    f\n    g\n    h\n}\n";
+        let clif = "function u0:0() {\nblock0:\n    a\n    b\n    c\n    d\n    e\n    v1 = get_pinned_reg.i64\n    v2 = iconst.i64 1\n    v3 = iadd v1, v2\n@0a    set_pinned_reg v3\n    f\n    g\n    h\n}\n";
         assert_eq!(
             around_additions(clif),
-            "    …\nblock0:\n    …\n    d\n    e\n    v1 = get_pinned_reg.i64\n    v2 = iconst.i64 1\n    v3 = iadd v1, v2\n    set_pinned_reg v3\n    f\n    g\n    …\n"
+            "    …\nblock0:\n    …\n    d\n    e\n    v1 = get_pinned_reg.i64\n    v2 = iconst.i64 1\n    v3 = iadd v1, v2\n@0a    set_pinned_reg v3\n    f\n    g\n    …\n"
         );
     }
 }
