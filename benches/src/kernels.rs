@@ -83,12 +83,6 @@ pub fn files(path: &Path) -> Result<Vec<Subject>> {
     ensure!(!found.is_empty(), "no .wasm file in {}", path.display());
     let mut subjects = Vec::new();
     for file in found {
-        // A directory's files are told apart by where they are in it.
-        let inside = file.strip_prefix(path).unwrap_or(&file);
-        let name = match inside.components().count() {
-            0 => stem(&file),
-            _ => inside.with_extension("").display().to_string(),
-        };
         let directory = file
             .parent()
             .map(|parent| match parent.as_os_str().is_empty() {
@@ -96,7 +90,7 @@ pub fn files(path: &Path) -> Result<Vec<Subject>> {
                 false => parent.to_owned(),
             });
         subjects.push(Subject {
-            name,
+            name: name(&file),
             wasm: read(&file)?,
             directory: directory.map(|path| Arc::new(Directory::new(path))),
             expected: std::fs::read(file.with_extension("stdout.expected")).ok(),
@@ -104,6 +98,15 @@ pub fn files(path: &Path) -> Result<Vec<Subject>> {
         });
     }
     Ok(subjects)
+}
+
+/// A file's name without extension; in sightglass, where that is `benchmark` for many, the directory's.
+fn name(file: &Path) -> String {
+    let directory = file.parent().and_then(Path::file_name);
+    match (stem(file), directory) {
+        (stem, Some(directory)) if stem == "benchmark" => directory.display().to_string(),
+        (stem, _) => stem,
+    }
 }
 
 fn stem(path: &Path) -> String {

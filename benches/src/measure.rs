@@ -2,7 +2,7 @@
 
 use crate::clock::thread_time;
 use crate::kernels::Subject;
-use crate::layout::pad;
+use crate::layout::{Padding, pad};
 use crate::run::{LIMIT, Outcome, Runner, Watch};
 use crate::stats::{geometric_mean, median, quantile};
 use crate::variant::{Code, Compiler, Variant, is_unmetered};
@@ -20,6 +20,8 @@ pub struct Settings {
     pub seconds: f64,
     /// Addresses that the code is tried at.
     pub layouts: usize,
+    /// How these differ.
+    pub padding: Padding,
 }
 
 /// Fewest rounds, whatever they take.
@@ -27,6 +29,9 @@ pub const MIN_ROUNDS: usize = 3;
 
 /// Shortest time of the baseline's turn, in seconds: what takes less runs several times in a turn.
 const TURN: f64 = 2e-3;
+
+/// Shortest time of the baseline, in seconds: less than that is mostly what it takes to call it.
+const SHORTEST: f64 = 10e-6;
 
 /// Times that a program is compiled for each variant, if there is time.
 const COMPILES: usize = 9;
@@ -95,11 +100,17 @@ pub fn measure(
         is_unmetered(&subject.wasm, Variant::None)?,
         "the baseline is metered"
     );
-    let compiled = Compiled::new(subject, compilers, settings)?;
+    let wasm = pad(&subject.wasm, settings.padding, 0)?;
+    let compiled = Compiled::new(&wasm, compilers, settings)?;
     let mut layouts = vec![runners(subject, compilers, compiled.codes)?];
 
     // Also warms up, and finds out how much fuel there is to be.
     let first = first_run(subject, &mut layouts[0], watch)?;
+    ensure!(
+        first.times[0] >= SHORTEST,
+        "takes less than {} µs",
+        SHORTEST * 1e6
+    );
     // As a transaction's would be: enough, but near enough that the watchdog looks now and then.
     let limit = first.fuel * 2;
     let alone: f64 = first.times.iter().sum();
@@ -108,8 +119,8 @@ pub fn measure(
     let wanted = settings.layouts.min(settings.rounds.max(1));
     let each = compiled.seconds + alone;
     let affordable = (settings.seconds / 2.0 / each.max(1e-9)) as usize;
-    for padding in 1..wanted.min(affordable.max(1)) {
-        let wasm = pad(&subject.wasm, padding)?;
+    for amount in 1..wanted.min(affordable.max(1)) {
+        let wasm = pad(&subject.wasm, settings.padding, amount)?;
         let codes = compile_all(&wasm, compilers)?;
         let mut layout = runners(subject, compilers, codes)?;
         first_run(subject, &mut layout, watch)?;
@@ -195,9 +206,9 @@ struct Compiled {
 }
 
 impl Compiled {
-    fn new(subject: &Subject, compilers: &[Compiler], settings: &Settings) -> Result<Compiled> {
+    fn new(wasm: &[u8], compilers: &[Compiler], settings: &Settings) -> Result<Compiled> {
         let start = thread_time();
-        let codes = compile_all(&subject.wasm, compilers)?;
+        let codes = compile_all(wasm, compilers)?;
         let seconds = (thread_time() - start).as_secs_f64();
         let mut times = vec![Vec::new(); compilers.len()];
         let start = thread_time();
@@ -209,7 +220,7 @@ impl Compiled {
             for turn in 0..compilers.len() {
                 let which = (round + turn) % compilers.len();
                 let start = thread_time();
-                drop(compilers[which].compile(&subject.wasm)?);
+                drop(compilers[which].compile(wasm)?);
                 times[which].push((thread_time() - start).as_secs_f64());
             }
         }

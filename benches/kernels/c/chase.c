@@ -1,7 +1,7 @@
-// Following pointers through 2 MiB in an order that no prefetcher guesses.
+// Following pointers through 512 KiB in an order that no prefetcher guesses.
 #include "kernel.h"
 
-#define COUNT 131072
+#define COUNT 32768
 struct node {
     struct node *next;
     uint32_t value;

@@ -10,6 +10,7 @@
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use slackline_benches::kernels::{self, Subject, compiled_kernels};
+use slackline_benches::layout::Padding;
 use slackline_benches::measure::{Disagreement, Settings, measure};
 use slackline_benches::report::{Failure, Report, head, row};
 use slackline_benches::run::Watch;
@@ -33,6 +34,10 @@ struct Args {
     /// Places in memory that a program's code is tried at; fewer if compiling takes long
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
     layouts: u32,
+    /// Give each layout another place for code within its function too, by a jump over unused code where it begins. The programs
+    /// are then others, with more to do at each call: to find out whether a figure comes from the layout alone
+    #[arg(long)]
+    pad_within: bool,
     /// Only kernels whose name contains this; with files, these kernels too
     #[arg(long)]
     kernel: Option<String>,
@@ -54,6 +59,10 @@ fn main() -> Result<()> {
         rounds: args.rounds as usize,
         seconds: args.seconds,
         layouts: args.layouts as usize,
+        padding: match args.pad_within {
+            true => Padding::Within,
+            false => Padding::Before,
+        },
     };
     let mut subjects: Vec<Subject> = Vec::new();
     if args.files.is_empty() || args.kernel.is_some() {
