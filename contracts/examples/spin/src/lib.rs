@@ -10,151 +10,151 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-extern crate alloc;
+/// A contract that misbehaves.
+#[slackline::contract]
+mod spin {
+    use core::hint::black_box;
+    use slackline::prelude::*;
+    use slackline::{revert, storage};
 
-use alloc::string::String;
-use alloc::vec::Vec;
-use core::hint::black_box;
-use slackline_sdk::{revert, storage};
+    /// Nothing with a place of its own: keys are the methods' arguments.
+    #[storage]
+    pub struct Spin;
 
-slackline_sdk::contract! {
-    forever, recurse, store_then_spin, is_spinning, trap, fail, panic, burn, touch_many, grow, set, get
-}
+    impl Spin {
+        /// Loops for ever.
+        pub fn forever(&mut self) {
+            spin()
+        }
 
-/// Loops for ever.
-fn forever() {
-    spin()
-}
+        /// Recurses for ever, as far as anybody can tell: 2^64 deep.
+        pub fn recurse(&mut self) -> u64 {
+            descend(black_box(u64::MAX))
+        }
 
-/// Recurses for ever, as far as anybody can tell: 2^64 deep.
-fn recurse() -> u64 {
-    descend(black_box(u64::MAX))
-}
+        /// Writes to storage, then loops for ever: the write must leave no trace.
+        pub fn store_then_spin(&mut self) {
+            storage::set("spinning", &true);
+            spin()
+        }
 
-/// Uses the result of the call in a way that leaves something to do when it returns, and that cannot be gathered on the
-/// way down: a compiler cannot make a loop of it. Everything fits into wasm locals: none of the contract's own stack in
-/// linear memory is used, so what ends is the host's stack.
-#[inline(never)]
-fn descend(depth: u64) -> u64 {
-    if depth == 0 {
-        return 1;
-    }
-    descend(depth - 1).rotate_left(7) ^ depth
-}
+        /// Whether `store_then_spin` has left a trace.
+        pub fn is_spinning(&mut self) -> bool {
+            storage::get("spinning").unwrap_or(false)
+        }
 
-/// Writes to storage, then loops for ever: the write must leave no trace.
-fn store_then_spin() {
-    storage::set("spinning", &true);
-    spin()
-}
+        /// Traps.
+        pub fn trap(&mut self) {
+            #[cfg(target_arch = "wasm32")]
+            core::arch::wasm32::unreachable();
+        }
 
-/// Whether `store_then_spin` has left a trace.
-fn is_spinning() -> bool {
-    storage::get("spinning").unwrap_or(false)
-}
+        /// Reverts with `message`.
+        pub fn fail(&mut self, message: String) {
+            revert(message)
+        }
 
-/// Traps.
-fn trap() {
-    #[cfg(target_arch = "wasm32")]
-    core::arch::wasm32::unreachable();
-}
+        /// Panics, with a message that has to be formatted.
+        pub fn panic(&mut self) {
+            panic!("panic number {}", black_box(42));
+        }
 
-/// Reverts with `message`.
-fn fail(message: String) {
-    revert(message)
-}
+        /// Computes for `iterations` rounds of xorshift, each of which needs the one before.
+        pub fn burn(&mut self, iterations: u64) -> u64 {
+            let mut x = 0x9e37_79b9_7f4a_7c15_u64;
+            for _ in 0..iterations {
+                x ^= x << 13;
+                x ^= x >> 7;
+                x ^= x << 17;
+            }
+            x
+        }
 
-/// Panics, with a message that has to be formatted.
-fn panic() {
-    panic!("panic number {}", black_box(42));
-}
+        /// Stores under the keys `0..n`.
+        pub fn touch_many(&mut self, n: u64) {
+            for key in 0..n {
+                storage::set(&key, &key);
+            }
+        }
 
-/// Computes for `iterations` rounds of xorshift, each of which needs the one before.
-fn burn(iterations: u64) -> u64 {
-    let mut x = 0x9e37_79b9_7f4a_7c15_u64;
-    for _ in 0..iterations {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-    }
-    x
-}
+        /// Grows the memory by `pages`; the size before, or -1 when it cannot grow so far.
+        pub fn grow(&mut self, pages: u32) -> i32 {
+            #[cfg(target_arch = "wasm32")]
+            return core::arch::wasm32::memory_grow::<0>(pages as usize) as i32;
+            #[cfg(not(target_arch = "wasm32"))]
+            return if pages == 0 { 0 } else { -1 };
+        }
 
-/// Stores under the keys `0..n`.
-fn touch_many(n: u64) {
-    for key in 0..n {
-        storage::set(&key, &key);
-    }
-}
+        /// Stores `value` under `key`.
+        pub fn set(&mut self, key: u64, value: Vec<u8>) {
+            storage::set(&key, &value);
+        }
 
-/// Grows the memory by `pages`; the size before, or -1 when it cannot grow so far.
-fn grow(pages: u32) -> i32 {
-    #[cfg(target_arch = "wasm32")]
-    return core::arch::wasm32::memory_grow::<0>(pages as usize) as i32;
-    #[cfg(not(target_arch = "wasm32"))]
-    return if pages == 0 { 0 } else { -1 };
-}
-
-/// Stores `value` under `key`.
-fn set(key: u64, value: Vec<u8>) {
-    storage::set(&key, &value);
-}
-
-/// What is stored under `key`.
-fn get(key: u64) -> Option<Vec<u8>> {
-    storage::get(&key)
-}
-
-fn spin() -> ! {
-    loop {
-        core::hint::spin_loop();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    extern crate std;
-
-    use super::*;
-    use slackline_sdk::Address;
-    use slackline_sdk::mock::Host;
-
-    const ANYBODY: Address = Address([9; 32]);
-
-    #[test]
-    fn what_is_set_is_got() {
-        let mut host = Host::default();
-        host.call::<()>(ANYBODY, exports::set, (7u64, std::vec![1u8, 2, 3]))
-            .unwrap();
-        assert_eq!(
-            host.call(ANYBODY, exports::get, 7u64),
-            Ok(Some(std::vec![1u8, 2, 3]))
-        );
-        assert_eq!(host.call(ANYBODY, exports::get, 8u64), Ok(None::<Vec<u8>>));
-        host.call::<()>(ANYBODY, exports::touch_many, 20u64)
-            .unwrap();
-        assert_eq!(host.storage.len(), 20);
+        /// What is stored under `key`.
+        pub fn get(&mut self, key: u64) -> Option<Vec<u8>> {
+            storage::get(&key)
+        }
     }
 
-    #[test]
-    fn reasons_reach_the_caller() {
-        let mut host = Host::default();
-        assert_eq!(
-            host.call::<()>(ANYBODY, exports::fail, "no more tea"),
-            Err("no more tea".into())
-        );
-        assert_eq!(
-            host.call::<()>(ANYBODY, exports::panic, ()),
-            Err("panic number 42".into())
-        );
+    /// Uses the result of the call in a way that leaves something to do when it returns, and that cannot be gathered on the
+    /// way down: a compiler cannot make a loop of it. Everything fits into wasm locals: none of the contract's own stack in
+    /// linear memory is used, so what ends is the host's stack.
+    #[inline(never)]
+    fn descend(depth: u64) -> u64 {
+        if depth == 0 {
+            return 1;
+        }
+        descend(depth - 1).rotate_left(7) ^ depth
     }
 
-    #[test]
-    fn burning_depends_on_every_round() {
-        let mut host = Host::default();
-        let mut results =
-            [0, 1, 2, 1000].map(|n: u64| host.call::<u64>(ANYBODY, exports::burn, n).unwrap());
-        results.sort();
-        assert!(results.windows(2).all(|pair| pair[0] != pair[1]));
+    fn spin() -> ! {
+        loop {
+            core::hint::spin_loop();
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use slackline::mock::Host;
+
+        const ANYBODY: Address = Address([9; 32]);
+
+        #[test]
+        fn what_is_set_is_got() {
+            let mut host = Host::default();
+            host.call::<()>(ANYBODY, exports::set, (7u64, vec![1u8, 2, 3]))
+                .unwrap();
+            assert_eq!(
+                host.call(ANYBODY, exports::get, 7u64),
+                Ok(Some(vec![1u8, 2, 3]))
+            );
+            assert_eq!(host.call(ANYBODY, exports::get, 8u64), Ok(None::<Vec<u8>>));
+            host.call::<()>(ANYBODY, exports::touch_many, 20u64)
+                .unwrap();
+            assert_eq!(host.storage.len(), 20);
+        }
+
+        #[test]
+        fn reasons_reach_the_caller() {
+            let mut host = Host::default();
+            assert_eq!(
+                host.call::<()>(ANYBODY, exports::fail, "no more tea"),
+                Err("no more tea".into())
+            );
+            assert_eq!(
+                host.call::<()>(ANYBODY, exports::panic, ()),
+                Err("panic number 42".into())
+            );
+        }
+
+        #[test]
+        fn burning_depends_on_every_round() {
+            let mut host = Host::default();
+            let mut results =
+                [0, 1, 2, 1000].map(|n: u64| host.call::<u64>(ANYBODY, exports::burn, n).unwrap());
+            results.sort();
+            assert!(results.windows(2).all(|pair| pair[0] != pair[1]));
+        }
     }
 }
