@@ -104,7 +104,6 @@ pub(crate) fn expand(options: Options, mut module: ItemMod) -> syn::Result<Token
         let list = proc_macro2::Literal::byte_string(reentrant.join("\n").as_bytes());
         quote! {
             #[cfg(target_arch = "wasm32")]
-            #[used]
             #[unsafe(link_section = "slackline_reentrant")]
             static REENTRANT: [u8; { #list.len() }] = *#list;
         }
@@ -145,8 +144,8 @@ pub(crate) fn expand(options: Options, mut module: ItemMod) -> syn::Result<Token
             /// The description of the contract, JSON: what the section `slackline_abi` holds.
             pub const ABI: &[u8] = &ABI_BYTES;
 
+            // Not `#[used]`, with which it would be among the data too.
             #[cfg(target_arch = "wasm32")]
-            #[used]
             #[unsafe(link_section = "slackline_abi")]
             static ABI_SECTION: [u8; ABI_LEN] = ABI_BYTES;
 

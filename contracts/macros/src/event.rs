@@ -74,10 +74,12 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     Ok(quote! {
         #[automatically_derived]
         impl ::slackline::Event for #ident {
+            const TOPIC: ::slackline::Hash = ::slackline::event::name_topic(#name);
+
             const DESCRIPTION: &'static ::slackline::abi::Event = &::slackline::abi::Event {
                 name: #name,
                 doc: #doc,
-                topic: ::slackline::event::name_topic(#name),
+                topic: Self::TOPIC,
                 fields: &[#(#described),*],
             };
 
@@ -87,12 +89,12 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             }
 
             fn with_topics<R>(&self, f: impl FnOnce(&[[u8; 32]]) -> R) -> R {
-                f(&[Self::DESCRIPTION.topic, #(#topics),*])
+                f(&[Self::TOPIC, #(#topics),*])
             }
 
             #[allow(unused_mut)]
             fn decode(topics: &[[u8; 32]], mut data: &[u8]) -> ::core::option::Option<Self> {
-                if topics.len() != #count || topics[0] != Self::DESCRIPTION.topic {
+                if topics.len() != #count || topics[0] != Self::TOPIC {
                     return ::core::option::Option::None;
                 }
                 let event = Self { #(#read)* };

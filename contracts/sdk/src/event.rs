@@ -25,6 +25,10 @@ use borsh::{BorshDeserialize, BorshSerialize};
     note = "an event is a struct with `#[derive(slackline::Event)]`"
 )]
 pub trait Event: Sized {
+    /// The first topic of these events.
+    // Not taken from the description, all of which would then be part of the contract.
+    const TOPIC: Hash;
+
     /// What those who read the event need to know.
     const DESCRIPTION: &'static abi::Event;
 
