@@ -28,7 +28,10 @@ pub(crate) fn is(attr: &Attribute, name: &str) -> bool {
     let segments = &attr.path().segments;
     let last = segments.last().is_some_and(|last| last.ident == name);
     last && (segments.len() == 1
-        || segments.len() == 2 && segments.first().is_some_and(|first| first.ident == "slackline"))
+        || segments.len() == 2
+            && segments
+                .first()
+                .is_some_and(|first| first.ident == "slackline"))
 }
 
 /// Whether `attrs` derive `name`, whatever path it is given by.

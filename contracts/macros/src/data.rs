@@ -176,8 +176,9 @@ fn pattern(fields: &Fields) -> (TokenStream, Vec<syn::Ident>) {
 
 /// What follows the name of a struct or variant to make one whose fields are read from `reader`.
 fn construct(fields: &Fields) -> TokenStream {
-    let read =
-        quote!(::slackline::borsh::BorshDeserialize::deserialize_reader(reader)?);
+    let read = quote!(::slackline::borsh::BorshDeserialize::deserialize_reader(
+        reader
+    )?);
     match fields {
         Fields::Unit => quote!(),
         Fields::Unnamed(fields) => {

@@ -47,7 +47,12 @@ impl Method {
             (false, false) => Kind::Method,
             (true, false) => Kind::Init,
             (false, true) => Kind::Upgrade,
-            (true, true) => return error(ident, "either `#[init]` or `#[upgrade]`: they run at different times"),
+            (true, true) => {
+                return error(
+                    ident,
+                    "either `#[init]` or `#[upgrade]`: they run at different times",
+                );
+            }
         };
         if kind != Kind::Method && (view || reentrant) {
             return error(
@@ -56,7 +61,10 @@ impl Method {
             );
         }
         if view && payable {
-            return error(ident, "a `#[view]` changes nothing, so it cannot take money: not `#[payable]`");
+            return error(
+                ident,
+                "a `#[view]` changes nothing, so it cannot take money: not `#[payable]`",
+            );
         }
         if kind == Kind::Upgrade && payable {
             return error(ident, "an upgrade has no value attached: not `#[payable]`");
@@ -65,7 +73,9 @@ impl Method {
         if kind == Kind::Method && matches!(name.as_str(), "init" | "upgrade") {
             return error(
                 ident,
-                &format!("`{name}` runs once and cannot be called: mark it `#[{name}]` or name it otherwise"),
+                &format!(
+                    "`{name}` runs once and cannot be called: mark it `#[{name}]` or name it otherwise"
+                ),
             );
         }
         let name = match kind {
@@ -82,7 +92,10 @@ impl Method {
             return error(&signature.safety, "anybody may call a method: not `unsafe`");
         }
         if !signature.generics.params.is_empty() {
-            return error(&signature.generics, "a method has no generics: its callers send bytes of known types");
+            return error(
+                &signature.generics,
+                "a method has no generics: its callers send bytes of known types",
+            );
         }
         let mutable = match signature.receiver().map(|receiver| &receiver.kind) {
             Some(ReceiverKind::Reference(_, None, mutable)) => mutable.is_some(),
@@ -94,10 +107,7 @@ impl Method {
             }
         };
         if view && mutable {
-            return error(
-                &signature.inputs[0],
-                "a `#[view]` changes nothing: `&self`",
-            );
+            return error(&signature.inputs[0], "a `#[view]` changes nothing: `&self`");
         }
         if !view && !mutable {
             return error(
@@ -121,7 +131,10 @@ impl Method {
             ReturnType::Default => parse_quote!(()),
             ReturnType::Type(_, ty) => {
                 if let Some(reference) = reference_in(ty) {
-                    return error(reference, "a result is sent away, so it is owned: no reference");
+                    return error(
+                        reference,
+                        "a result is sent away, so it is owned: no reference",
+                    );
                 }
                 Type::clone(ty)
             }

@@ -40,7 +40,12 @@ const fn compress(state: [u32; 8], block: &[u8; 64]) -> [u32; 8] {
     let mut i = 0;
     while i < 64 {
         w[i] = if i < 16 {
-            u32::from_be_bytes([block[i * 4], block[i * 4 + 1], block[i * 4 + 2], block[i * 4 + 3]])
+            u32::from_be_bytes([
+                block[i * 4],
+                block[i * 4 + 1],
+                block[i * 4 + 2],
+                block[i * 4 + 3],
+            ])
         } else {
             let (a, b) = (w[i - 15], w[i - 2]);
             let s0 = u32::rotate_right(a, 7) ^ u32::rotate_right(a, 18) ^ (a >> 3);
@@ -101,7 +106,11 @@ mod tests {
         let input: Vec<u8> = (0..300u32).map(|i| (i * i) as u8).collect();
         for len in 0..input.len() {
             let input = &input[..len];
-            assert_eq!(sha256(input), <[u8; 32]>::from(Sha256::digest(input)), "{len}");
+            assert_eq!(
+                sha256(input),
+                <[u8; 32]>::from(Sha256::digest(input)),
+                "{len}"
+            );
         }
     }
 }

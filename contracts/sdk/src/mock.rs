@@ -137,7 +137,9 @@ impl Host {
 
     fn credit(&mut self, to: Address, amount: u128) {
         let has = self.balances.entry(to).or_default();
-        *has = has.checked_add(amount).expect("there is less money than that");
+        *has = has
+            .checked_add(amount)
+            .expect("there is less money than that");
     }
 }
 

@@ -157,7 +157,11 @@ pub(crate) fn storage_delete(key: &[u8]) {
     unsafe { host::storage_delete(key.as_ptr(), key.len()) }
 }
 
-pub(crate) fn storage_next(prefix: &[u8], from: Option<&[u8]>, descending: bool) -> Option<Vec<u8>> {
+pub(crate) fn storage_next(
+    prefix: &[u8],
+    from: Option<&[u8]>,
+    descending: bool,
+) -> Option<Vec<u8>> {
     let mut flags = if descending { DESCENDING } else { 0 };
     if from.is_none() {
         flags |= FROM_THE_END;

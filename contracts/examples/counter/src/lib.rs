@@ -97,7 +97,9 @@ mod counter {
         #[test]
         fn it_takes_no_money() {
             assert_eq!(
-                Host::default().attach(1).call::<u64>(ALICE, exports::increment, 1u64),
+                Host::default()
+                    .attach(1)
+                    .call::<u64>(ALICE, exports::increment, 1u64),
                 Err("method is not payable".into())
             );
         }

@@ -280,10 +280,7 @@ mod token {
                 host.call(BOB, exports::transfer_from, (ALICE, BOB, 11u128)),
                 failed(Error::InsufficientBalance)
             );
-            assert_eq!(
-                host.call(BOB, exports::allowance, (ALICE, BOB)),
-                Ok(11u128)
-            );
+            assert_eq!(host.call(BOB, exports::allowance, (ALICE, BOB)), Ok(11u128));
         }
 
         #[test]
