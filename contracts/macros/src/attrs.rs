@@ -67,19 +67,17 @@ pub(crate) fn doc(attrs: &[Attribute]) -> String {
         else {
             continue;
         };
-        for line in line.value().lines() {
-            match line.trim() {
-                "" if text.is_empty() => {}
-                "" => return text,
-                line if text.is_empty() => text.push_str(line),
-                line => {
-                    text.push(' ');
-                    text.push_str(line);
-                }
-            }
-        }
+        // One line of `///`, all of them of `/** */`.
+        text.push_str(&line.value());
+        text.push('\n');
     }
-    text
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .skip_while(|line| line.is_empty())
+        .take_while(|line| !line.is_empty())
+        .collect();
+    lines.join(" ")
 }
 
 /// A name as the ABI has it: without `r#`.

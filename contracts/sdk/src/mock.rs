@@ -20,7 +20,7 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// A contract, its storage, the chain around it, and what its last call has left behind.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Host {
     /// The contract's storage.
     pub storage: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -44,10 +44,23 @@ pub struct Host {
     output: Vec<u8>,
 }
 
-impl Default for Address {
-    /// The zero address, of nobody.
+/// Nothing stored, nobody has anything, block 1.
+impl Default for Host {
     fn default() -> Self {
-        Self([0; 32])
+        Self {
+            storage: BTreeMap::new(),
+            events: Vec::new(),
+            balances: BTreeMap::new(),
+            address: Address([0xcc; 32]),
+            block_height: 1,
+            block_time: 0,
+            block_proposer: Address([0xbb; 32]),
+            chain_id: 0,
+            value: 0,
+            caller: Address([0; 32]),
+            input: Vec::new(),
+            output: Vec::new(),
+        }
     }
 }
 
@@ -100,19 +113,33 @@ impl Host {
         method: extern "C-unwind" fn(),
         args: impl BorshSerialize,
     ) -> Result<R, Revert> {
-        let value = self.value;
+        let output = self.call_raw(caller, method, &encode(&args))?;
+        Ok(decode(&output).expect("the method returns what the test expects"))
+    }
+
+    /// As [`Self::call`], with input and result as they are.
+    ///
+    /// # Panics
+    ///
+    /// When the caller has less than the value, and when the method uses what is not here.
+    pub fn call_raw(
+        &mut self,
+        caller: Address,
+        method: extern "C-unwind" fn(),
+        input: &[u8],
+    ) -> Result<Vec<u8>, Revert> {
         let mut host = self.clone();
         self.value = 0;
         host.caller = caller;
-        host.input = encode(&args);
+        host.input = input.to_vec();
         host.output = Vec::new();
         host.events = Vec::new();
         if let Some(has) = host.balances.get_mut(&caller) {
             *has = has
-                .checked_sub(value)
+                .checked_sub(host.value)
                 .expect("the caller has the value attached");
         }
-        host.credit(host.address, value);
+        host.credit(host.address, host.value);
 
         let outer = HOST.replace(host);
         let outcome = catch_unwind(AssertUnwindSafe(|| method()));
@@ -121,7 +148,7 @@ impl Host {
             Ok(()) => {
                 host.value = 0;
                 *self = host;
-                Ok(decode(&self.output).expect("the method returns what the test expects"))
+                Ok(self.output.clone())
             }
             Err(payload) => Err(reason(payload)),
         }
