@@ -28,6 +28,8 @@ mod error;
 mod event;
 mod interface;
 mod method;
+#[cfg(test)]
+mod tests;
 
 /// Makes a contract of a module. See the documentation of the SDK.
 #[proc_macro_attribute]

@@ -117,6 +117,10 @@ pub mod prelude {
     pub use alloc::vec::Vec;
 }
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// What the macros write calls these.
 #[doc(hidden)]
 pub mod __private {
