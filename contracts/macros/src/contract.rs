@@ -141,6 +141,9 @@ pub(crate) fn expand(options: Options, mut module: ItemMod) -> syn::Result<Token
             const ABI_BYTES: [u8; ABI_LEN] =
                 ::slackline::abi::json(<super::#storage as ::slackline::Storage>::ABI);
 
+            // A contract that cannot be described does not compile, for tests neither.
+            const _: () = assert!(ABI_LEN > 0);
+
             /// The description of the contract, JSON: what the section `slackline_abi` holds.
             pub const ABI: &[u8] = &ABI_BYTES;
 

@@ -1,4 +1,80 @@
 //! What the entry points written by [`contract`](crate::contract) consist of.
+//!
+//! Types that cannot be sent do not compile: as an argument, a result, an error, a field of the storage, of an event.
+//!
+//! ```compile_fail,E0277
+//! #[slackline::contract]
+//! mod a {
+//!     #[storage]
+//!     pub struct A;
+//!     impl A {
+//!         pub fn a(&mut self, size: usize) {}
+//!     }
+//! }
+//! ```
+//!
+//! ```compile_fail,E0277
+//! #[slackline::contract]
+//! mod a {
+//!     #[storage]
+//!     pub struct A;
+//!     impl A {
+//!         pub fn a(&mut self) -> f32 {
+//!             0.0
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! ```compile_fail,E0277
+//! #[slackline::contract]
+//! mod a {
+//!     #[storage]
+//!     pub struct A;
+//!     impl A {
+//!         pub fn a(&mut self) -> Result<(), u32> {
+//!             Ok(())
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! ```compile_fail,E0277
+//! #[slackline::contract]
+//! mod a {
+//!     #[storage]
+//!     pub struct A {
+//!         count: u64,
+//!     }
+//!     impl A {}
+//! }
+//! ```
+//!
+//! ```compile_fail,E0277
+//! #[derive(slackline::Event)]
+//! struct Moved {
+//!     by: f32,
+//! }
+//! ```
+//!
+//! Nor do two types of one name:
+//!
+//! ```compile_fail,E0080
+//! #[slackline::contract]
+//! mod a {
+//!     mod other {
+//!         #[derive(slackline::Data)]
+//!         pub struct Point(u8);
+//!     }
+//!     #[derive(slackline::Data)]
+//!     pub struct Point(u8);
+//!     #[storage]
+//!     pub struct A;
+//!     impl A {
+//!         pub fn a(&mut self, point: Point, other: other::Point) {}
+//!     }
+//! }
+//! ```
 
 use crate::abi::{Describe, Schema};
 use crate::{decode, encode, revert, sys};
@@ -29,7 +105,8 @@ pub trait Storage {
 #[diagnostic::on_unimplemented(
     message = "a method cannot return `{Self}`",
     label = "neither a value that can be described nor a `Result`",
-    note = "a struct or enum of the contract needs `#[derive(slackline::Data)]`"
+    note = "a struct or enum of the contract needs `#[derive(slackline::Data)]`",
+    note = "the error of a `Result` is an enum with `#[derive(slackline::Error)]`"
 )]
 pub trait Returns {
     /// What callers get.
