@@ -19,9 +19,9 @@ pub trait Shop {
 /// A shop.
 ///
 /// This paragraph is not in the description.
-#[slackline::contract(events(super::elsewhere::Closed))]
+#[slackline::contract(events(super::elsewhere::Closed, super::elsewhere::Edges))]
 mod shop {
-    use super::elsewhere::Closed;
+    use super::elsewhere::{Closed, Edges};
     use slackline::prelude::*;
 
     #[storage]
@@ -97,6 +97,16 @@ mod shop {
                 self.prices.set(item, price);
             }
             Opened.emit();
+        }
+
+        pub fn edges(&mut self, does_not: Option<Address>, option: Option<[u8; 31]>) {
+            Edges {
+                fits: ([7; 32], ()),
+                does_not,
+                option,
+                more: true,
+            }
+            .emit();
         }
 
         #[upgrade]
@@ -183,6 +193,18 @@ mod elsewhere {
     /// No more sales.
     #[derive(slackline::Event, Debug, PartialEq)]
     pub struct Closed {}
+
+    /// Topics that just fit, and that just do not.
+    #[derive(slackline::Event, Debug, PartialEq)]
+    pub struct Edges {
+        #[topic]
+        pub fits: (slackline::Hash, ()),
+        #[topic]
+        pub does_not: Option<slackline::Address>,
+        #[topic]
+        pub option: Option<[u8; 31]>,
+        pub more: bool,
+    }
 }
 
 use shop::{Error, Opened, Paid, Sale, Sold, exports};
@@ -272,7 +294,7 @@ fn hooks_have_their_names_and_an_interface_is_exported() {
         .map(|method| method.name.clone())
         .collect();
     let expected = [
-        "init", "upgrade", "buy", "shapes", "empty", "overdraw", "price",
+        "init", "edges", "upgrade", "buy", "shapes", "empty", "overdraw", "price",
     ];
     assert_eq!(names, expected);
 }
@@ -283,7 +305,7 @@ fn the_description_says_what_the_source_says() {
     assert_eq!(written["name"], "shop");
     assert_eq!(written["doc"], "A shop.");
     assert_eq!(
-        written["methods"][2],
+        written["methods"][3],
         json!({
             "name": "buy", "args": [{"name": "item", "type": "string"}],
             "result": {"ref": "Sale"}, "error": {"ref": "Error"}, "payable": true, "reentrant": true,
@@ -324,7 +346,7 @@ fn the_description_says_what_the_source_says() {
         .iter()
         .map(|event| event.name.clone())
         .collect();
-    assert_eq!(events, ["Sold", "Opened", "Closed"]);
+    assert_eq!(events, ["Sold", "Opened", "Closed", "Edges"]);
 }
 
 #[test]
@@ -378,6 +400,38 @@ fn what_is_described_is_what_is_sent() {
         contract.decode_error("buy", &revert.0),
         slackline_abi::Revert::Text("malformed input".into())
     );
+}
+
+#[test]
+fn a_topic_holds_what_always_fits_and_else_a_hash() {
+    let mut host = opened();
+    let contract = description();
+    for (does_not, option) in [(None, None), (Some(BOB), Some([8; 31]))] {
+        host.call::<()>(BOB, exports::edges, (does_not, option))
+            .unwrap();
+        let (topics, data) = &host.events[0];
+        assert_eq!(topics[1], [7; 32]);
+        assert_eq!(topics[2], slackline::crypto::sha256(&borsh(does_not)));
+        assert_eq!(topics[3][0], u8::from(option.is_some()));
+        assert_eq!(data, &borsh((does_not, true)));
+        let edges = elsewhere::Edges {
+            fits: ([7; 32], ()),
+            does_not,
+            option,
+            more: true,
+        };
+        assert_eq!(elsewhere::Edges::decode(topics, data), Some(edges));
+        let fields = contract.decode_event(topics, data).unwrap().fields;
+        let address = does_not.map(|address| address.to_string());
+        let option = option.map(|bytes| format!("0x{}", "08".repeat(bytes.len())));
+        assert_eq!(
+            fields,
+            json!({
+                "fits": [format!("0x{}", "07".repeat(32)), null],
+                "does_not": address, "option": option, "more": true,
+            })
+        );
+    }
 }
 
 #[test]
