@@ -3,6 +3,7 @@
 use crate::{Contract, DecodeError, Fields, MAX_DEPTH, MAX_VALUES, Schema, Type};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// What a call has reverted with.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,27 @@ pub enum Revert {
     Text(String),
     /// Something else.
     Bytes(Vec<u8>),
+}
+
+/// For people: as in `{"TooLow":{"least":"5"}} (Somebody has bid that much already.)`, the text, or the bytes in
+/// hexadecimal.
+impl fmt::Display for Revert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error { value, doc } => {
+                match value {
+                    Value::String(name) => f.write_str(name)?,
+                    value => write!(f, "{value}")?,
+                }
+                match doc.as_str() {
+                    "" => Ok(()),
+                    doc => write!(f, " ({doc})"),
+                }
+            }
+            Self::Text(text) => f.write_str(text),
+            Self::Bytes(bytes) => write!(f, "0x{}", hex::encode(bytes)),
+        }
+    }
 }
 
 /// An event.

@@ -316,6 +316,14 @@ fn what_a_call_reverts_with_is_its_error_or_text() {
     assert_eq!(revert(&[1, 4]), Revert::Bytes(vec![1, 4]));
     assert_eq!(revert(&[255]), Revert::Bytes(vec![255]));
     assert_eq!(contract.decode_error("close", &[0]), Revert::Bytes(vec![0]));
+    for (data, shown) in [
+        (&[0][..], "Closed (Come back tomorrow.)"),
+        (&[1, 4, 0, 0, 0], r#"{"Short":{"left":4}}"#),
+        (b"out of tea", "out of tea"),
+        (&[255, 0], "0xff00"),
+    ] {
+        assert_eq!(revert(data).to_string(), shown);
+    }
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl Call {
     ///
     /// # Errors
     ///
-    /// As [`call_raw`], and [`CallError::Malformed`] when what it returned is no `R`.
+    /// As [`Self::call_raw`], and [`CallError::Malformed`] when what it returned is no `R`.
     pub fn call<R: BorshDeserialize>(
         &self,
         view: bool,

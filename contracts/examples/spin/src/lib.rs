@@ -39,7 +39,8 @@ mod spin {
         }
 
         /// Whether `store_then_spin` has left a trace.
-        pub fn is_spinning(&mut self) -> bool {
+        #[view]
+        pub fn is_spinning(&self) -> bool {
             storage::get("spinning").unwrap_or(false)
         }
 
@@ -91,7 +92,8 @@ mod spin {
         }
 
         /// What is stored under `key`.
-        pub fn get(&mut self, key: u64) -> Option<Vec<u8>> {
+        #[view]
+        pub fn get(&self, key: u64) -> Option<Vec<u8>> {
             storage::get(&key)
         }
     }
