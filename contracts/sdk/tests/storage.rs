@@ -100,8 +100,11 @@ enum Step {
     Range(Bound<u8>, Bound<u8>, Vec<bool>),
 }
 
+/// Some next to each other, and the last that there is.
+const KEYS: &[u8] = &[0, 1, 2, 3, 5, 7, 8, 100, 254, 255];
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let key = || 0..12u8;
+    let key = || proptest::sample::select(KEYS);
     let bound = || {
         prop_oneof![
             Just(Bound::Unbounded),
@@ -164,7 +167,7 @@ proptest! {
                         assert_eq!(found, from_ends(meant.into_iter(), &ends));
                     }
                 }
-                for key in 0..12 {
+                for &key in KEYS {
                     let value = tree.get(&key).copied();
                     assert_eq!((ordered.get(&key), map.get(&key)), (value, value));
                     assert_eq!(map.contains(&key), value.is_some());
@@ -293,6 +296,25 @@ fn what_is_not_of_the_type_reverts() {
         List::<u8>::at(3).pop();
     };
     assert_eq!(in_contract(length_without_values), malformed);
+}
+
+#[test]
+fn ranges_end_at_the_last_key_of_all() {
+    for prefix in [0, 255] {
+        in_contract(move || {
+            let mut map: OrderedMap<[u8; 2], u8> = OrderedMap::at(prefix);
+            map.set(&[255, 255], &1);
+            map.set(&[255, 254], &2);
+            set_raw(&[prefix.wrapping_add(1), 0, 0], &[3]);
+            let listed = |range: std::ops::RangeInclusive<[u8; 2]>| -> Vec<u8> {
+                map.range(range).map(|(_, value)| value).collect()
+            };
+            assert_eq!(listed([0, 0]..=[255, 255]), [2, 1]);
+            assert_eq!(listed([0, 0]..=[255, 254]), [2]);
+            assert_eq!(map.range(..=[255, 255]).next_back(), Some(([255, 255], 1)));
+        })
+        .unwrap();
+    }
 }
 
 #[test]

@@ -113,12 +113,7 @@ impl<K: OrderedKey, V: BorshDeserialize> OrderedMap<K, V> {
         let high = match range.end_bound() {
             Bound::Unbounded => None,
             Bound::Excluded(key) => Some(self.key(key)),
-            Bound::Included(key) => {
-                // Nothing is between a key and this.
-                let mut key = self.key(key);
-                key.push(0);
-                Some(key)
-            }
+            Bound::Included(key) => after(self.key(key)),
         };
         self.between(Vec::from([self.prefix]), low, high)
     }
@@ -176,6 +171,18 @@ fn entry<K: OrderedKey, V: BorshDeserialize>(key: Vec<u8>) -> (K, V) {
     }
 }
 
+/// The least bytes behind all that begin with `key`, if there are any. As no key begins another, what is before them and
+/// not `key` is before `key`; and they are no longer than it, so that they are no longer than keys may be.
+fn after(mut key: Vec<u8>) -> Option<Vec<u8>> {
+    while let Some(last) = key.pop() {
+        if let Some(more) = last.checked_add(1) {
+            key.push(more);
+            return Some(key);
+        }
+    }
+    None
+}
+
 /// Where an iterator begins.
 #[derive(Debug)]
 enum Low {
@@ -186,7 +193,7 @@ enum Low {
     After(Vec<u8>),
 }
 
-/// Keys, without what is under them. All of `low` and `high` begin with the prefix.
+/// Keys, without what is under them. `low` begins with the prefix; `high` may lie behind all that do.
 #[derive(Debug)]
 struct Keys {
     prefix: Vec<u8>,
