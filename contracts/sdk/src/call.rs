@@ -203,6 +203,23 @@ pub fn upgrade(
     finish(sys::upgrade(code_hash, &encode(args), fuel)).map(drop)
 }
 
+impl CallError {
+    /// What the host calls it. What is malformed has returned.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn status(&self) -> u32 {
+        match self {
+            Self::Malformed => 0,
+            Self::Reverted(_) => 1,
+            Self::Aborted => 2,
+            Self::NoContract => 3,
+            Self::NoMethod => 4,
+            Self::Reentrancy => 5,
+            Self::TooDeep => 6,
+            Self::InsufficientBalance => 7,
+        }
+    }
+}
+
 /// What a status of the host means.
 fn finish(status: u32) -> Result<Vec<u8>, CallError> {
     Err(match status {

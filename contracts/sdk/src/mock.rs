@@ -7,10 +7,11 @@
 //! ```
 //!
 //! One contract, no fuel, no deposits, and of the cryptography only SHA-256: enough to see what a method returns, stores
-//! and emits. The testkit runs the node's own engine and has the rest; what is not here panics and says so.
+//! and emits. What it asks of other contracts a test may answer itself, see [`with_others`]. The testkit runs the node's
+//! own engine and has the rest; what is not here panics and says so.
 
 use crate::call::Reason;
-use crate::{Address, Event, Hash, decode, encode, hash};
+use crate::{Address, CallError, Event, Hash, decode, encode, hash};
 use alloc::collections::BTreeMap;
 use borsh::{BorshDeserialize, BorshSerialize};
 use std::any::Any;
@@ -18,6 +19,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 
 /// A contract, its storage, the chain around it, and what its last call has left behind.
 #[derive(Clone, Debug)]
@@ -198,7 +200,45 @@ impl fmt::Debug for NotHere {
     }
 }
 
+/// A call of another contract.
+#[derive(Clone, Copy, Debug)]
+pub struct OtherCall<'a> {
+    /// Whom.
+    pub to: Address,
+    /// The method.
+    pub method: &'a str,
+    /// Its arguments in borsh.
+    pub input: &'a [u8],
+    /// The value attached. No balance of the [`Host`] changes by it.
+    pub value: u128,
+    /// The most fuel that it may use.
+    pub fuel: Option<u64>,
+    /// Whether it is a static call.
+    pub view: bool,
+}
+
+/// What calls of other contracts return: borsh, or why they fail.
+type Answer = dyn Fn(OtherCall<'_>) -> Result<Vec<u8>, CallError>;
+
+/// Runs `body`, in which `answer` stands for all other contracts, also for typed clients outside of any call.
+pub fn with_others<R>(
+    answer: impl Fn(OtherCall<'_>) -> Result<Vec<u8>, CallError> + 'static,
+    body: impl FnOnce() -> R,
+) -> R {
+    struct Restore(Option<Rc<Answer>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OTHERS.set(self.0.take());
+        }
+    }
+    let _restore = Restore(OTHERS.replace(Some(Rc::new(answer))));
+    body()
+}
+
 thread_local! {
+    static OTHERS: RefCell<Option<Rc<Answer>>> = const { RefCell::new(None) };
+    /// What the last call of another contract has returned.
+    static RETURNED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// The host of the call that is running on this thread.
     static HOST: RefCell<Host> = RefCell::default();
 }
@@ -342,12 +382,36 @@ pub(crate) fn code_hash(_: &Hash) -> Option<Hash> {
     not_here("other contracts")
 }
 
-pub(crate) fn call(_: &Hash, _: &str, _: &[u8], _: u128, _: Option<u64>, _: bool) -> u32 {
-    not_here("other contracts")
+pub(crate) fn call(
+    to: &Hash,
+    method: &str,
+    input: &[u8],
+    value: u128,
+    fuel: Option<u64>,
+    view: bool,
+) -> u32 {
+    let Some(answer) = OTHERS.with_borrow(Clone::clone) else {
+        not_here("other contracts")
+    };
+    let call = OtherCall {
+        to: Address(*to),
+        method,
+        input,
+        value,
+        fuel,
+        view,
+    };
+    let (status, returned) = match answer(call) {
+        Ok(data) => (0, data),
+        Err(CallError::Reverted(data)) => (1, data),
+        Err(error) => (error.status(), Vec::new()),
+    };
+    RETURNED.set(returned);
+    status
 }
 
 pub(crate) fn returned() -> Vec<u8> {
-    not_here("other contracts")
+    RETURNED.with_borrow(Clone::clone)
 }
 
 pub(crate) fn deploy(_: &Hash, _: &[u8], _: u128, _: Option<u64>, _: &mut Hash) -> u32 {

@@ -1,9 +1,11 @@
 //! A contract that uses everything, on the mock host; and what its description is good for.
 
 use serde_json::json;
-use slackline::mock::{Host, Revert};
-use slackline::{Address, Event};
+use slackline::mock::{self, Host, OtherCall, Revert};
+use slackline::{Address, CallError, Client, Event};
 use slackline_abi::Contract;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 const ALICE: Address = Address([1; 32]);
 const BOB: Address = Address([2; 32]);
@@ -450,4 +452,66 @@ fn data_of_other_shapes_is_refused() {
 #[should_panic]
 fn calls_to_others_are_for_the_testkit() {
     let _ = ShopClient::new(BOB).price("tea".into());
+}
+
+#[test]
+fn a_client_sends_what_a_contract_takes() {
+    // The client of the one is answered by the other.
+    let host = Rc::new(RefCell::new(opened()));
+    let answer = {
+        let host = host.clone();
+        move |call: OtherCall<'_>| {
+            assert_eq!((call.to, call.fuel), (BOB, Some(7)));
+            assert_eq!(call.view, call.method == "price");
+            let method = match call.method {
+                "price" => exports::price,
+                "buy" => exports::buy,
+                _ => return Err(CallError::NoMethod),
+            };
+            let mut host = host.borrow_mut();
+            host.attach(call.value)
+                .call_raw(ALICE, method, call.input)
+                .map_err(|revert| CallError::Reverted(revert.0))
+        }
+    };
+    mock::with_others(answer, || {
+        let shop = ShopClient::new(BOB).fuel(7);
+        assert_eq!(shop.price("tea".into()), Ok(Some(3)));
+        let store = shop::StoreClient::new(BOB).fuel(7);
+        let sale = store.value(3).buy("tea".into()).unwrap();
+        assert_eq!((sale.buyer, sale.paid), (ALICE, Paid::Full));
+        let error = store.buy("cake".into()).unwrap_err();
+        let item = "cake".to_owned();
+        assert_eq!(error.error(), Some(Error::NoSuchThing { item }));
+        assert_eq!(error.error::<Paid>(), None);
+        assert_eq!(store.overdraw(BOB), Err(CallError::NoMethod));
+    });
+    assert_eq!(host.borrow().balances[&host.borrow().address], 8);
+}
+
+#[test]
+fn every_status_is_an_error_of_its_own() {
+    let errors = [
+        CallError::Reverted(vec![1]),
+        CallError::Aborted,
+        CallError::NoContract,
+        CallError::NoMethod,
+        CallError::Reentrancy,
+        CallError::TooDeep,
+        CallError::InsufficientBalance,
+    ];
+    for error in errors {
+        let expected = Err(error.clone());
+        mock::with_others(
+            move |_| Err(error.clone()),
+            || assert_eq!(ShopClient::new(BOB).price("tea".into()), expected),
+        );
+    }
+    mock::with_others(
+        |_| Ok(vec![9]),
+        || {
+            let malformed = ShopClient::new(BOB).price("tea".into());
+            assert_eq!(malformed, Err(CallError::Malformed));
+        },
+    );
 }
