@@ -31,7 +31,19 @@
 //! The bound is argued, not proved: it trusts that the list above is complete for Cranelift 0.135 and the settings below, and
 //! that the optimiser does not multiply values that have to stay alive. `tests/stack.rs` holds it against the machine: it
 //! makes recursive functions with frames as large as they get per unit of cost, exhausts the native stack with them and compares.
-//! The worst that was found is in the table there, kept by an assertion.
+//! Native bytes per byte counted, on x86-64, wasmtime 48.0.8, with and without fuel (an assertion keeps them below 0.6):
+//!
+//! | program | native / counted |
+//! |---|---|
+//! | 250 floats or vectors, loaded from globals before a call, used after it | 0.47 |
+//! | 64 vectors as parameters, passed on and used again | 0.25 |
+//! | the same for integers from globals | 0.24 |
+//! | tail calls that replace a small frame by 64 vectors of arguments | 0.23 |
+//! | fib | 0.05 |
+//! | 1,000 equal expressions before and after the call | 0.03 to 0.05 |
+//! | the worst of 120 random functions | 0.05 |
+//!
+//! Other ISAs were not measured; nothing in the count is particular to this one.
 //! So a native overflow cannot happen by this argument; a node that meets one all the same (`Trap::StackOverflow`) must stop as
 //! for a fault of the machine, not report an outcome on which others may not agree.
 //!

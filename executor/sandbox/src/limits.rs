@@ -73,7 +73,7 @@ impl CodeLimits {
     /// Version 1: for contracts of up to 1 MiB.
     ///
     /// Every limit is far above what compilers emit for contracts and low enough that nothing gets slow below it. In brackets what
-    /// others have (see `docs` of NEAR, Stylus and the IC for theirs).
+    /// others have: NEAR (nearcore's `parameters.snap`) and Stylus (OffchainLabs/nitro).
     ///
     /// - Compile time grows faster than linearly with the size of a *function*, so that is where the tight limits are: 128 KiB
     ///   [NEAR 192 KiB] and 65,536 operators [Stylus the same], 4,096 locals [Stylus 348; NEAR a million in all].
@@ -82,7 +82,7 @@ impl CodeLimits {
     /// - A `match` on a byte makes 256 nested blocks and a `br_table` of 257 targets: nesting 1,024 and 4,096 targets.
     /// - Rust emits one table, one element segment and two or three data segments; the host interface has about 40 functions.
     /// - 16 MiB of stack are some 20,000 levels of a small function and about 1,000 of one with 1,000 operators.
-    ///   A thread needs that much *address space*; what it touches is about a tenth (see [`crate::frame`]).
+    ///   A thread needs that much *address space*; what it touches is a half at worst and mostly a twentieth (see [`crate::frame`]).
     pub fn v1() -> CodeLimits {
         CodeLimits {
             code_bytes: 1 << 20,
