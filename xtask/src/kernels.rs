@@ -27,7 +27,7 @@ pub fn build(root: &Path) -> Result<()> {
 }
 
 fn rust(sources: &Path, out: &Path, scratch: &Path) -> Result<()> {
-    let toolchain = match Toolchain::find() {
+    let toolchain = match Toolchain::find(sources) {
         Ok(toolchain) => toolchain,
         Err(missing) => {
             left_out("Rust", &format!("{missing:#}"));

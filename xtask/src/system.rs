@@ -33,12 +33,16 @@ fn needs(root: &Path) -> Vec<Need> {
         },
         Need {
             what: "Rust for wasm32 (contracts)",
-            found: Toolchain::find().map(|toolchain| toolchain.to_string()),
+            found: Toolchain::find(root)
+                .map(|toolchain| toolchain.to_string())
+                .map_err(Into::into),
             packages: &["rustc-web", "rust-web-src"],
         },
         Need {
             what: "linker for wasm32",
-            found: contracts::linker().map(|path| path.display().to_string()),
+            found: contracts::linker(root)
+                .map(|path| path.display().to_string())
+                .map_err(Into::into),
             packages: &["lld-19"],
         },
     ]
