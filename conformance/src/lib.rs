@@ -33,12 +33,21 @@ pub const ALLOWED_FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
 
 /// An engine's configuration that validates with `features` and with no others: wasmtime by itself also accepts types
 /// and instructions for which the code is not compiled in here.
+///
+/// `SLACKLINE_MEMORY_RESERVATION`, in bytes, replaces the gigabytes of addresses that wasmtime reserves for a memory: qemu, before
+/// version 8, keeps a record of each page of them.
 pub(crate) fn config(features: WasmFeatures) -> wasmtime::Config {
     let mut config = wasmtime::Config::new();
     config
         .wasm_features(WasmFeatures::all(), false)
         .wasm_features(features, true)
         .cranelift_nan_canonicalization(true);
+    if let Some(bytes) = std::env::var("SLACKLINE_MEMORY_RESERVATION")
+        .ok()
+        .and_then(|bytes| bytes.parse().ok())
+    {
+        config.memory_reservation(bytes).memory_guard_size(1 << 16);
+    }
     config
 }
 

@@ -1,18 +1,23 @@
 //! A chain: its database, its engine, and the rules by which blocks are made.
 
-use crate::code::{self, CodeError, INIT};
-use crate::execute::{Executor, load, validate, validate_sender};
+use crate::execute::{Executor, Signatures, validate, validate_sender};
+use crate::host::Env;
 use crate::params::ProtocolParams;
-use crate::state::{BlockState, TxState};
+use crate::state::{BlockState, Overlay, writes_hash};
 use crate::store::{BlockWrites, Store, StoreError};
+use crate::thread::on_large_stack;
 use crate::types::{
     Account, Action, Address, Block, Hash, Header, Outcome, Receipt, SignedTransaction, list_hash,
 };
-use crate::vm::{Contract, ExecutionError, Invocation, MeteringStats, Vm};
+use crate::vm::{Call, Called, Ended, Entry, ExecutionError, MeteringStats, Refusal, Vm};
 use serde::{Deserialize, Serialize};
 use slackline_metering::{MeteringError, Mode, Overshoot};
+use slackline_sandbox::{CodeError, INIT, Interface, UPGRADE};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// The directory of compiled code, in the database's.
+const COMPILED: &str = "compiled";
 
 /// What a chain begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +77,9 @@ pub enum OpenError {
         /// The database's directory.
         path: PathBuf,
     },
+    /// The balances add up to more than can be counted.
+    #[error("the balances of the genesis add up to 2^127 or more")]
+    TooMuch,
     /// The genesis lists an account twice.
     #[error("the genesis lists account {0} twice")]
     DuplicateAccount(Address),
@@ -281,8 +289,6 @@ pub struct ViewResult {
     pub outcome: Outcome,
     /// Fuel that the execution used, without what a transaction costs before it runs; the limit after an abort.
     pub fuel_used: u64,
-    /// What the contract logged.
-    pub logs: Vec<Vec<u8>>,
     /// The block whose state it saw.
     pub height: u64,
 }
@@ -290,7 +296,7 @@ pub struct ViewResult {
 /// An open chain. Shared by all threads of a node; blocks are made one at a time.
 pub struct Chain {
     store: Store,
-    vm: Vm,
+    vm: Arc<Vm>,
     params: ProtocolParams,
     genesis: Genesis,
     head: RwLock<Header>,
@@ -314,7 +320,6 @@ impl Chain {
     /// See [`OpenError`].
     pub fn open(path: &Path, genesis: &Genesis, mode: Mode) -> Result<Chain, OpenError> {
         let params = ProtocolParams::v1();
-        let vm = Vm::new(&params, mode)?;
         let store = Store::open(path).map_err(|error| {
             if error.is_locked() {
                 OpenError::InUse {
@@ -324,6 +329,7 @@ impl Chain {
                 error.into()
             }
         })?;
+        let vm = Arc::new(Vm::new(&params, mode, &path.join(COMPILED))?);
         let wanted = serde_json::to_vec(genesis).map_err(|error| {
             StoreError::Damaged(format!("the genesis cannot be encoded: {error}"))
         })?;
@@ -414,20 +420,40 @@ impl Chain {
     ///
     /// If the database fails.
     pub fn methods(&self, contract: &Address) -> Result<Option<Vec<String>>, StoreError> {
-        match self.account(contract)?.code {
-            None => Ok(None),
-            Some(hash) => {
-                if let Some(contract) = self.vm.cached(&hash) {
-                    return Ok(Some(callable(contract.methods.iter())));
-                }
-                let wasm = self.store.code(&hash)?.ok_or_else(|| {
-                    StoreError::Damaged(format!("the code with hash {hash} is missing"))
-                })?;
-                let interface = code::check(&wasm, &self.params.limits)
-                    .map_err(|error| StoreError::Damaged(format!("stored code {hash}: {error}")))?;
-                Ok(Some(callable(interface.methods.iter())))
-            }
+        let Some(hash) = self.account(contract)?.code else {
+            return Ok(None);
+        };
+        if let Some(contract) = self.vm.cached(&hash) {
+            return Ok(Some(contract.methods().cloned().collect()));
         }
+        let methods = self.interface(&hash)?.methods.into_iter();
+        Ok(Some(methods.filter(|name| is_callable(name)).collect()))
+    }
+
+    /// The description that a contract carries (custom section `slackline_abi`), as it is; `None` if there is no contract or
+    /// no description.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn abi(&self, contract: &Address) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.account(contract)?.code {
+            Some(hash) => Ok(self.interface(&hash)?.abi),
+            None => Ok(None),
+        }
+    }
+
+    /// What code on the chain says of itself.
+    fn interface(&self, hash: &Hash) -> Result<Interface, StoreError> {
+        let wasm = self
+            .store
+            .code(hash)?
+            .ok_or_else(|| StoreError::Damaged(format!("the code with hash {hash} is missing")))?;
+        let checked = self
+            .vm
+            .check(&wasm)
+            .map_err(|error| StoreError::Damaged(format!("stored code {hash}: {error}")))?;
+        Ok(checked.into_interface())
     }
 
     /// Decodes what a client submitted.
@@ -453,7 +479,12 @@ impl Chain {
     /// See [`AdmitError`].
     pub fn admit(&self, signed: &SignedTransaction, pending: Pending) -> Result<(), AdmitError> {
         let tx = &signed.transaction;
-        validate(&self.params, self.genesis.chain_id, signed)?;
+        validate(
+            &self.params,
+            self.genesis.chain_id,
+            signed,
+            Signatures::Verify,
+        )?;
         let state = self.state();
         validate_sender(
             &state.account(&tx.sender_address())?,
@@ -464,7 +495,7 @@ impl Chain {
         match &tx.action {
             Action::Transfer { .. } => {}
             Action::Deploy { code, .. } => {
-                code::check(code, &self.params.limits)?;
+                self.vm.check(code)?;
             }
             Action::Call {
                 contract, method, ..
@@ -512,40 +543,39 @@ impl Chain {
         }
 
         let parent = self.head();
-        let executor = Executor {
-            vm: &self.vm,
-            store: &self.store,
-            params: &self.params,
-            chain_id: self.genesis.chain_id,
-            height: parent.height + 1,
-            proposer: self.genesis.proposer,
-        };
-        let mut state = self.state();
+        let timestamp_ms = timestamp_ms.max(parent.timestamp_ms);
+        let executor = self.executor(&parent, timestamp_ms, Signatures::Verify);
+        let state = Arc::new(self.state());
         let mut receipts: Vec<Receipt> = Vec::new();
         let mut included = Vec::new();
         let mut dropped = Vec::new();
-        for signed in transactions {
-            let (after, result) = executor.transact(state, &signed, receipts.len() as u32)?;
-            state = after;
-            match result {
-                Ok(receipt) => {
-                    receipts.push(receipt);
-                    included.push(signed);
+        on_large_stack(|| {
+            for signed in transactions {
+                match executor.transact(&state, &signed, receipts.len() as u32)? {
+                    Ok(receipt) => {
+                        receipts.push(receipt);
+                        included.push(signed);
+                    }
+                    Err(error) => dropped.push((signed.hash(), error)),
                 }
-                Err(error) => dropped.push((signed.hash(), error)),
             }
-        }
+            Ok(())
+        })
+        .unwrap_or_else(|error| Err(ExecutionError::Engine(error.to_string())))?;
+        let (writes, code) = Arc::into_inner(state)
+            .ok_or_else(|| ExecutionError::Engine("the block's state is still used".to_owned()))?
+            .into_writes();
 
         let header = Header {
             chain_id: self.genesis.chain_id,
             protocol_version: self.params.version,
             height: executor.height,
             parent: parent.hash(),
-            timestamp_ms: timestamp_ms.max(parent.timestamp_ms),
+            timestamp_ms,
             proposer: executor.proposer,
             transactions: transactions_hash(&included),
             receipts: receipts_hash(&receipts),
-            writes: state.writes_hash(),
+            writes: writes_hash(&writes),
             fuel_used: receipts.iter().map(|receipt| receipt.fuel_used).sum(),
         };
         let block = Block {
@@ -555,8 +585,8 @@ impl Chain {
         let writes = BlockWrites {
             block: &block,
             receipts: &receipts,
-            state: &state.writes,
-            code: &state.code,
+            state: &writes,
+            code: &code,
         };
         if let Err(error) = self.store.commit_block(&writes) {
             *poisoned = true;
@@ -568,6 +598,46 @@ impl Chain {
             receipts,
             dropped,
         })
+    }
+
+    fn executor(&self, parent: &Header, timestamp_ms: u64, signatures: Signatures) -> Executor<'_> {
+        Executor {
+            vm: &self.vm,
+            params: &self.params,
+            chain_id: self.genesis.chain_id,
+            height: parent.height + 1,
+            timestamp_ms,
+            proposer: self.genesis.proposer,
+            signatures,
+        }
+    }
+
+    /// What would become of `transactions` in the next block, at its parent's time. Keeps nothing. Blocks the thread, like
+    /// [`Chain::produce_block`].
+    ///
+    /// # Errors
+    ///
+    /// If the machine fails. That of an item is why the transaction would not be in the block.
+    pub fn simulate(
+        &self,
+        transactions: &[SignedTransaction],
+        signatures: Signatures,
+    ) -> Result<Vec<Result<Receipt, AdmitError>>, ExecutionError> {
+        let parent = self.head();
+        let executor = self.executor(&parent, parent.timestamp_ms, signatures);
+        let state = Arc::new(self.state());
+        on_large_stack(|| {
+            let mut index = 0;
+            transactions
+                .iter()
+                .map(|signed| {
+                    let result = executor.transact(&state, signed, index)?;
+                    index += u32::from(result.is_ok());
+                    Ok(result)
+                })
+                .collect()
+        })
+        .unwrap_or_else(|error| Err(ExecutionError::Engine(error.to_string())))
     }
 
     /// Calls a method on the state of the last block, keeping nothing. Blocks the thread, like
@@ -590,34 +660,51 @@ impl Chain {
                 limit: limits.transaction_bytes,
             });
         }
-        let height = self.head().height;
-        let state = TxState::new(self.state());
-        let hash = state
-            .account(&call.contract)?
-            .code
-            .ok_or(ViewError::NoContract(call.contract))?;
-        let contract: Arc<Contract> = load(&self.vm, &self.store, hash, None)?;
-        if call.method == INIT || !contract.methods.contains(&call.method) {
-            return Err(ViewError::UnknownMethod {
-                contract: call.contract,
-                method: call.method.clone(),
-                available: callable(contract.methods.iter()),
-            });
-        }
-        let invocation = Invocation {
-            contract: call.contract,
-            caller: call.caller,
-            method: &call.method,
-            input: call.input.clone(),
-            fuel: call.fuel_limit,
-            read_only: true,
+        let head = self.head();
+        let env = Env {
+            chain_id: self.genesis.chain_id,
+            height: head.height,
+            timestamp_ms: head.timestamp_ms,
+            proposer: head.proposer,
+            origin: call.caller,
         };
-        let finished = self.vm.call(&contract, invocation, state)?;
+        let called = on_large_stack(|| {
+            let run = self.vm.run(env, Overlay::new(Arc::new(self.state())))?;
+            let inner = Call {
+                contract: call.contract,
+                caller: call.caller,
+                entry: Entry::Method(&call.method),
+                input: call.input.clone(),
+                value: 0,
+                fuel: call.fuel_limit,
+                read_only: true,
+            };
+            self.vm.call(run, inner).map(|(_, called)| called)
+        });
+        let Called { ended, used } =
+            called.unwrap_or_else(|error| Err(ExecutionError::Engine(error.to_string())))?;
+        let outcome = match ended {
+            Ended::Returned(data) => Outcome::Success { data },
+            Ended::Reverted(data) => Outcome::Revert { data },
+            Ended::Aborted(reason) => Outcome::Abort(reason),
+            Ended::Refused(Refusal::NoContract) => {
+                return Err(ViewError::NoContract(call.contract));
+            }
+            Ended::Refused(Refusal::NoMethod) => {
+                return Err(ViewError::UnknownMethod {
+                    contract: call.contract,
+                    method: call.method.clone(),
+                    available: self.methods(&call.contract)?.unwrap_or_default(),
+                });
+            }
+            Ended::Refused(refusal) => Outcome::Revert {
+                data: refusal.to_string().into_bytes(),
+            },
+        };
         Ok(ViewResult {
-            outcome: finished.outcome,
-            fuel_used: finished.used,
-            logs: finished.logs,
-            height,
+            outcome,
+            fuel_used: used,
+            height: head.height,
         })
     }
 
@@ -636,8 +723,8 @@ impl Chain {
     }
 }
 
-fn callable<'a>(methods: impl Iterator<Item = &'a String>) -> Vec<String> {
-    methods.filter(|method| *method != INIT).cloned().collect()
+fn is_callable(method: &str) -> bool {
+    method != INIT && method != UPGRADE
 }
 
 fn transactions_hash(transactions: &[SignedTransaction]) -> Hash {
@@ -657,7 +744,15 @@ fn create(
     params: &ProtocolParams,
     json: &[u8],
 ) -> Result<(), OpenError> {
-    let mut state = BlockState::new(store.snapshot());
+    let state = BlockState::new(store.snapshot());
+    let supply = genesis
+        .accounts
+        .iter()
+        .try_fold(0u128, |sum, account| sum.checked_add(account.balance));
+    // Half of what fits: the sign of a change of it must fit too.
+    if supply.is_none_or(|supply| supply >> 127 != 0) {
+        return Err(OpenError::TooMuch);
+    }
     for GenesisAccount { address, balance } in &genesis.accounts {
         if state.account(address)? != Account::default() {
             return Err(OpenError::DuplicateAccount(*address));
@@ -670,6 +765,7 @@ fn create(
             },
         );
     }
+    let (writes, code) = state.into_writes();
     let header = Header {
         chain_id: genesis.chain_id,
         protocol_version: params.version,
@@ -679,7 +775,7 @@ fn create(
         proposer: genesis.proposer,
         transactions: transactions_hash(&[]),
         receipts: receipts_hash(&[]),
-        writes: state.writes_hash(),
+        writes: writes_hash(&writes),
         fuel_used: 0,
     };
     let block = Block {
@@ -689,8 +785,8 @@ fn create(
     let writes = BlockWrites {
         block: &block,
         receipts: &[],
-        state: &state.writes,
-        code: &state.code,
+        state: &writes,
+        code: &code,
     };
     Ok(store.initialise(json, &writes)?)
 }

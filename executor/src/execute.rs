@@ -1,50 +1,45 @@
 //! What a transaction does to the state.
 
 use crate::chain::AdmitError;
-use crate::code::{self, INIT};
+use crate::host::{Env, Run};
 use crate::params::ProtocolParams;
-use crate::state::{BlockState, TxState};
-use crate::store::{Store, StoreError};
+use crate::state::{BlockState, Overlay};
+use crate::store::StoreError;
 use crate::types::{
     Account, Action, Address, Hash, Outcome, Receipt, SignedTransaction, Transaction, digest,
     encode,
 };
-use crate::vm::{Contract, ExecutionError, Invocation, Vm};
+use crate::vm::{Call, Called, Ended, Entry, ExecutionError, Vm};
 use std::sync::Arc;
 
 /// Where and under which rules transactions execute.
 pub(crate) struct Executor<'a> {
-    pub(crate) vm: &'a Vm,
-    pub(crate) store: &'a Store,
+    pub(crate) vm: &'a Arc<Vm>,
     pub(crate) params: &'a ProtocolParams,
     pub(crate) chain_id: u64,
     pub(crate) height: u64,
+    pub(crate) timestamp_ms: u64,
     pub(crate) proposer: Address,
+    pub(crate) signatures: Signatures,
+}
+
+/// Whether to verify signatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signatures {
+    /// Yes: transactions with invalid ones are refused.
+    Verify,
+    /// No: for what is not going to be stored, and for transactions verified before.
+    Trust,
 }
 
 /// What the action of a transaction came to.
 struct Acted {
-    state: TxState,
+    run: Box<Run>,
     outcome: Outcome,
     /// Fuel beyond the intrinsic fuel; after an abort all that there was.
     used: u64,
-    logs: Vec<Vec<u8>>,
     contract: Option<Address>,
-}
-
-impl Acted {
-    fn reverted(state: TxState, why: String) -> Acted {
-        let outcome = Outcome::Revert {
-            data: why.into_bytes(),
-        };
-        Acted {
-            state,
-            outcome,
-            used: 0,
-            logs: Vec::new(),
-            contract: None,
-        }
-    }
+    deposit: i128,
 }
 
 pub(crate) fn code_hash(code: &[u8]) -> Hash {
@@ -69,10 +64,11 @@ pub(crate) fn intrinsic_fuel(params: &ProtocolParams, tx: &Transaction, bytes: u
 /// The most that `tx` can cost its sender, in the currency.
 pub(crate) fn max_cost(tx: &Transaction) -> u128 {
     let fee = u128::from(tx.fuel_limit) * u128::from(tx.fuel_price);
-    match tx.action {
-        Action::Transfer { amount, .. } => fee.saturating_add(amount),
-        _ => fee,
-    }
+    let value = match tx.action {
+        Action::Transfer { amount, .. } => amount,
+        Action::Deploy { value, .. } | Action::Call { value, .. } => value,
+    };
+    fee.saturating_add(value).saturating_add(tx.deposit_limit)
 }
 
 /// What makes a transaction valid besides its sender's account: chain, size, signature, fuel limit.
@@ -80,6 +76,7 @@ pub(crate) fn validate(
     params: &ProtocolParams,
     chain_id: u64,
     signed: &SignedTransaction,
+    signatures: Signatures,
 ) -> Result<u64, AdmitError> {
     let tx = &signed.transaction;
     let bytes = encode(signed).len();
@@ -109,7 +106,7 @@ pub(crate) fn validate(
             got: tx.fuel_limit,
         });
     }
-    if !signed.signature_is_valid() {
+    if signatures == Signatures::Verify && !signed.signature_is_valid() {
         return Err(AdmitError::BadSignature);
     }
     Ok(minimum)
@@ -147,45 +144,48 @@ impl Executor<'_> {
     /// Executes `signed` as the `index`th transaction of the block. An invalid one changes nothing.
     pub(crate) fn transact(
         &self,
-        block: BlockState,
+        block: &Arc<BlockState>,
         signed: &SignedTransaction,
         index: u32,
-    ) -> Result<(BlockState, Result<Receipt, AdmitError>), ExecutionError> {
+    ) -> Result<Result<Receipt, AdmitError>, ExecutionError> {
         let tx = &signed.transaction;
         let sender = tx.sender_address();
         let mut account = block.account(&sender)?;
-        let valid = validate(self.params, self.chain_id, signed)
+        let valid = validate(self.params, self.chain_id, signed, self.signatures)
             .and_then(|intrinsic| validate_sender(&account, tx, 0, 0).map(|()| intrinsic));
         let intrinsic = match valid {
             Ok(intrinsic) => intrinsic,
-            Err(error) => return Ok((block, Err(error))),
+            Err(error) => return Ok(Err(error)),
         };
 
         // Paid first, for the whole limit, and kept whatever happens below.
-        let mut block = block;
         let price = u128::from(tx.fuel_price);
         account.balance -= u128::from(tx.fuel_limit) * price;
+        let nonce = account.nonce;
         account.nonce += 1;
-        block.set_account(&sender, &account);
+        let mut overlay = Overlay::new(block.clone());
+        overlay.set_account(&sender, &account);
 
-        let acted = self.act(TxState::new(block), tx, sender, tx.fuel_limit - intrinsic)?;
-        let mut block = if acted.outcome.is_success() {
-            acted.state.merge()
-        } else {
-            acted.state.discard()
+        let env = Env {
+            chain_id: self.chain_id,
+            height: self.height,
+            timestamp_ms: self.timestamp_ms,
+            proposer: self.proposer,
+            origin: sender,
         };
-        if let (true, Action::Deploy { code, .. }) = (acted.outcome.is_success(), &tx.action) {
-            block.code.insert(code_hash(code), Arc::new(code.clone()));
-        }
+        let run = self.vm.run(env, overlay)?;
+        let mut acted = self.act(run, tx, sender, nonce, tx.fuel_limit - intrinsic)?;
 
         let fuel_used = intrinsic + acted.used;
         let fee = u128::from(fuel_used) * price;
-        credit(
-            &mut block,
-            &sender,
-            u128::from(tx.fuel_limit - fuel_used) * price,
-        )?;
-        credit(&mut block, &self.proposer, fee)?;
+        let overlay = &mut acted.run.overlay;
+        let refund = u128::from(tx.fuel_limit - fuel_used) * price;
+        credit(overlay, &sender, refund)?;
+        credit(overlay, &self.proposer, fee)?;
+        let success = acted.outcome.is_success();
+        if let (true, Some((hash, code))) = (success, acted.run.deploying.take()) {
+            block.deploy(hash, code);
+        }
         let receipt = Receipt {
             transaction: signed.hash(),
             height: self.height,
@@ -193,168 +193,182 @@ impl Executor<'_> {
             outcome: acted.outcome,
             fuel_used,
             fee,
-            logs: acted.logs,
-            contract: acted.contract,
+            deposit: acted.deposit,
+            events: acted.run.events,
+            contract: acted.contract.filter(|_| success),
         };
-        Ok((block, Ok(receipt)))
+        block.apply(acted.run.overlay.into_writes());
+        Ok(Ok(receipt))
     }
 
+    /// Does what `tx` says. Unless that succeeds, the run is as it was before.
     fn act(
         &self,
-        mut state: TxState,
+        mut run: Box<Run>,
         tx: &Transaction,
         sender: Address,
+        nonce: u64,
         fuel: u64,
     ) -> Result<Acted, ExecutionError> {
-        match &tx.action {
+        let checkpoint = run.overlay.checkpoint();
+        let (mut run, called, contract) = match &tx.action {
             Action::Transfer { to, amount } => {
-                let mut from = state.account(&sender)?;
-                // `validate_sender` has seen that it is enough.
-                from.balance = from.balance.saturating_sub(*amount);
-                state.set_account(&sender, &from);
-                let mut receiver = state.account(to)?;
-                receiver.balance = receiver.balance.saturating_add(*amount);
-                state.set_account(to, &receiver);
-                let outcome = Outcome::Success { data: Vec::new() };
-                Ok(Acted {
-                    state,
-                    outcome,
-                    used: 0,
-                    logs: Vec::new(),
-                    contract: None,
-                })
-            }
-            Action::Deploy { code, input } => {
-                let hash = code_hash(code);
-                let contract = match self.vm.load(hash, code) {
-                    Ok(contract) => contract,
-                    Err(error) => return Ok(Acted::reverted(state, error.to_string())),
+                let called = if run.transfer(&sender, to, *amount)? {
+                    succeeded()
+                } else {
+                    reverted("not enough currency for the amount")
                 };
-                let address = Address::of_contract(&sender, tx.nonce);
-                let mut account = state.account(&address)?;
-                account.code = Some(hash);
-                state.set_account(&address, &account);
-                if !contract.methods.contains(INIT) {
-                    if !input.is_empty() {
-                        let why = "the contract has no init, but input for it was given".to_owned();
-                        return Ok(Acted::reverted(state, why));
+                (run, called, None)
+            }
+            Action::Deploy { code, input, value } => {
+                let address = Address::of_contract(&sender, nonce);
+                let hash = code_hash(code);
+                run.deploying = Some((hash, Arc::new(code.clone())));
+                let (run, called) = match self.vm.load(hash, code)? {
+                    Err(error) => {
+                        run.deploying = None;
+                        let called = reverted(&format!("the code cannot be deployed: {error}"));
+                        (run, called)
                     }
-                    let outcome = Outcome::Success { data: Vec::new() };
-                    return Ok(Acted {
-                        state,
-                        outcome,
-                        used: 0,
-                        logs: Vec::new(),
-                        contract: Some(address),
-                    });
-                }
-                self.invoke(
-                    &contract,
-                    state,
-                    address,
-                    sender,
-                    INIT,
-                    input,
-                    fuel,
-                    Some(address),
-                )
+                    Ok(_) => self.vm.deploy(
+                        run,
+                        hash,
+                        Call {
+                            contract: address,
+                            caller: sender,
+                            entry: Entry::Init,
+                            input: input.clone(),
+                            value: *value,
+                            fuel,
+                            read_only: false,
+                        },
+                    )?,
+                };
+                (run, called, Some(address))
             }
             Action::Call {
-                contract: address,
+                contract,
                 method,
                 input,
+                value,
             } => {
-                let Some(contract) = self.contract(&state, address)? else {
-                    return Ok(Acted::reverted(
-                        state,
-                        format!("there is no contract at {address}"),
-                    ));
-                };
-                if method == INIT || !contract.methods.contains(method) {
-                    return Ok(Acted::reverted(
-                        state,
-                        format!("the contract has no method {method:?}"),
-                    ));
+                let (run, called) = self.vm.call(
+                    run,
+                    Call {
+                        contract: *contract,
+                        caller: sender,
+                        entry: Entry::Method(method),
+                        input: input.clone(),
+                        value: *value,
+                        fuel,
+                        read_only: false,
+                    },
+                )?;
+                (run, called, None)
+            }
+        };
+        let used = called.used;
+        let mut outcome = outcome(called.ended, &tx.action);
+        let mut deposit = 0;
+        if outcome.is_success() {
+            match self.settle(&mut run, &sender, tx.deposit_limit)? {
+                Ok(paid) => deposit = paid,
+                Err(needed) => {
+                    run.overlay.undo(checkpoint);
+                    run.events.clear();
+                    let text = format!(
+                        "the storage deposit of {needed} is over the limit of {}",
+                        tx.deposit_limit
+                    );
+                    outcome = Outcome::Revert {
+                        data: text.into_bytes(),
+                    };
                 }
-                self.invoke(
-                    &contract, state, *address, sender, method, input, fuel, None,
-                )
             }
         }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one call")]
-    fn invoke(
-        &self,
-        contract: &Contract,
-        state: TxState,
-        address: Address,
-        caller: Address,
-        method: &str,
-        input: &[u8],
-        fuel: u64,
-        created: Option<Address>,
-    ) -> Result<Acted, ExecutionError> {
-        let invocation = Invocation {
-            contract: address,
-            caller,
-            method,
-            input: input.to_vec(),
-            fuel,
-            read_only: false,
-        };
-        let finished = self.vm.call(contract, invocation, state)?;
-        let contract = created.filter(|_| finished.outcome.is_success());
         Ok(Acted {
-            state: finished.state,
-            outcome: finished.outcome,
-            used: finished.used,
-            logs: finished.logs,
+            run,
+            outcome,
+            used,
             contract,
+            deposit,
         })
     }
 
-    fn contract(
+    /// Takes the deposits for storage that has grown from `payer`, and refunds those for what has been freed. Returns what that
+    /// came to, or, with nothing done, what it would have if that is over `limit`.
+    fn settle(
         &self,
-        state: &TxState,
-        address: &Address,
-    ) -> Result<Option<Arc<Contract>>, ExecutionError> {
-        match state.account(address)?.code {
-            Some(hash) => load(self.vm, self.store, hash, state.deployed(&hash)).map(Some),
-            None => Ok(None),
+        run: &mut Run,
+        payer: &Address,
+        limit: u128,
+    ) -> Result<Result<i128, i128>, ExecutionError> {
+        let price = i128::from(self.params.deposits.per_byte);
+        let growth = run.overlay.growth(self.params.deposits.entry_bytes)?;
+        // Bytes and price are of 64 bits at most: no overflow.
+        let total: i128 = growth.values().map(|bytes| bytes * price).sum();
+        if total > 0 && total.unsigned_abs() > limit {
+            return Ok(Err(total));
+        }
+        for (contract, bytes) in growth.into_iter().filter(|(_, bytes)| *bytes != 0) {
+            let mut account = run.overlay.account(&contract)?;
+            let damaged = || StoreError::Damaged(format!("the storage size of {contract}"));
+            let size = i128::from(account.storage_bytes) + bytes;
+            account.storage_bytes = u64::try_from(size).map_err(|_| damaged())?;
+            account.deposit = account
+                .deposit
+                .checked_add_signed(bytes * price)
+                .ok_or_else(damaged)?;
+            run.overlay.set_account(&contract, &account);
+        }
+        let mut account = run.overlay.account(payer)?;
+        // `validate_sender` has seen that there is enough, and nothing takes from the account of a key but this.
+        account.balance = account
+            .balance
+            .checked_add_signed(-total)
+            .ok_or_else(|| StoreError::Damaged(format!("the balance of {payer}")))?;
+        run.overlay.set_account(payer, &account);
+        Ok(Ok(total))
+    }
+}
+
+/// How a transaction ended, for its receipt.
+fn outcome(ended: Ended, action: &Action) -> Outcome {
+    match ended {
+        Ended::Returned(data) => Outcome::Success { data },
+        Ended::Reverted(data) => Outcome::Revert { data },
+        Ended::Aborted(reason) => Outcome::Abort(reason),
+        Ended::Refused(refusal) => {
+            let text = match action {
+                Action::Call {
+                    contract, method, ..
+                } => format!("calling {method:?} of {contract}: {refusal}"),
+                _ => refusal.to_string(),
+            };
+            Outcome::Revert {
+                data: text.into_bytes(),
+            }
         }
     }
 }
 
-/// The contract with code `hash`, which is in `deployed` or in the database.
-pub(crate) fn load(
-    vm: &Vm,
-    store: &Store,
-    hash: Hash,
-    deployed: Option<&Arc<Vec<u8>>>,
-) -> Result<Arc<Contract>, ExecutionError> {
-    if let Some(contract) = vm.cached(&hash) {
-        return Ok(contract);
+fn succeeded() -> Called {
+    Called {
+        ended: Ended::Returned(Vec::new()),
+        used: 0,
     }
-    let stored;
-    let wasm: &[u8] = match deployed {
-        Some(wasm) => wasm,
-        None => {
-            stored = store.code(&hash)?.ok_or_else(|| {
-                StoreError::Damaged(format!("the code with hash {hash} is missing"))
-            })?;
-            &stored
-        }
-    };
-    // It was accepted when it was deployed, so a refusal now is the machine's fault.
-    vm.load(hash, wasm).map_err(|error: code::CodeError| {
-        ExecutionError::Engine(format!("code {hash} no longer compiles: {error}"))
-    })
 }
 
-fn credit(block: &mut BlockState, address: &Address, amount: u128) -> Result<(), StoreError> {
-    let mut account = block.account(address)?;
+fn reverted(text: &str) -> Called {
+    Called {
+        ended: Ended::Reverted(text.into()),
+        used: 0,
+    }
+}
+
+fn credit(overlay: &mut Overlay, address: &Address, amount: u128) -> Result<(), StoreError> {
+    let mut account = overlay.account(address)?;
     account.balance = account.balance.saturating_add(amount);
-    block.set_account(address, &account);
+    overlay.set_account(address, &account);
     Ok(())
 }

@@ -3,9 +3,9 @@
 //! ```text
 //!   bytes ──decode──▶ SignedTransaction ──admit──▶ (the node's queue)
 //!                                                        │ produce_block
-//!        RocksDB ──snapshot──▶ BlockState ◀──merge── TxState ◀── host functions ◀── contract
-//!           ▲                      │            (kept on Success,        Vm: metered module,
-//!           │                      │             dropped otherwise)      limit, watchdog
+//!        RocksDB ──snapshot──▶ BlockState ◀──apply── Overlay ◀── host functions ◀── contract ──call──▶ contract …
+//!           ▲                      │            (undone unless        Vm: metered module,
+//!           │                      │             it succeeds)         limit, watchdog, one instance a call
 //!           └── one synced WriteBatch ── block, receipts, state, code, head
 //! ```
 //!
@@ -17,15 +17,20 @@
 //! A block's result is a function of the state before it, its transactions, and the protocol parameters. Failures of
 //! the machine (disk, memory, the engine itself) are errors of [`Chain::produce_block`], never outcomes.
 
-#![forbid(unsafe_code)]
+//! # Unsafe code
+//!
+//! Only in `cache`, which loads compiled code from disk; denied elsewhere.
 
+#![deny(unsafe_code)]
+
+mod cache;
 pub mod chain;
-pub mod code;
 mod execute;
 pub mod host;
 pub mod params;
 mod state;
 mod store;
+pub mod thread;
 pub mod types;
 mod vm;
 
@@ -33,9 +38,11 @@ pub use chain::{
     AdmitError, Chain, Genesis, GenesisAccount, OpenError, Pending, ProduceError, Produced,
     ViewCall, ViewError, ViewResult,
 };
-pub use code::CodeError;
+pub use execute::Signatures;
 pub use params::ProtocolParams;
 pub use slackline_metering::{HistogramSnapshot, Mode, Overshoot};
+pub use slackline_sandbox as sandbox;
+pub use slackline_sandbox::CodeError;
 pub use store::StoreError;
 pub use types::*;
 pub use vm::{ExecutionError, MeteringStats};

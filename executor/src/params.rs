@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use slackline_metering::CostTable;
+use slackline_sandbox::CodeLimits;
 
 /// Constants of a version of the protocol. A change to any of them is a new version.
 #[derive(Clone, Debug)]
@@ -12,6 +13,8 @@ pub struct ProtocolParams {
     pub costs: CostTable,
     /// What transactions and host functions cost, in fuel.
     pub fees: FuelSchedule,
+    /// What holding storage costs.
+    pub deposits: Deposits,
     /// What contracts and transactions may contain.
     pub limits: Limits,
 }
@@ -33,16 +36,49 @@ pub struct FuelSchedule {
     pub host_per_byte: u64,
     /// Of looking a key up.
     pub storage_get: u64,
-    /// Of each byte of a value read.
+    /// Of each byte of a key looked up, and of a value read.
     pub storage_get_per_byte: u64,
     /// Of writing or deleting a key.
     pub storage_set: u64,
     /// Of each byte of key and value written.
     pub storage_set_per_byte: u64,
-    /// Of a log record.
-    pub log: u64,
-    /// Of each byte of a log record.
-    pub log_per_byte: u64,
+    /// Of finding the next key, and of each deleted key that is passed over on the way.
+    pub storage_next: u64,
+    /// Of reading an account.
+    pub account_get: u64,
+    /// Of moving currency between two accounts.
+    pub transfer: u64,
+    /// Of an event.
+    pub event: u64,
+    /// Of each byte of an event's topics and data.
+    pub event_per_byte: u64,
+    /// Of a SHA-256 hash.
+    pub sha256: u64,
+    /// Of each byte hashed.
+    pub sha256_per_byte: u64,
+    /// Of a Keccak-256 hash.
+    pub keccak256: u64,
+    /// Of each byte hashed.
+    pub keccak256_per_byte: u64,
+    /// Of a BLAKE3 hash.
+    pub blake3: u64,
+    /// Of each byte hashed.
+    pub blake3_per_byte: u64,
+    /// Of verifying an Ed25519 signature.
+    pub ed25519_verify: u64,
+    /// Of each byte of the message.
+    pub ed25519_verify_per_byte: u64,
+    /// Of recovering a secp256k1 key.
+    pub secp256k1_recover: u64,
+}
+
+/// What holding storage costs. It is refunded to whoever frees it, so it is a deposit and no fee.
+#[derive(Clone, Debug)]
+pub struct Deposits {
+    /// For each byte held, in the smallest unit of the currency.
+    pub per_byte: u64,
+    /// What an entry counts besides its key and value, in bytes.
+    pub entry_bytes: u64,
 }
 
 /// Sizes, in bytes unless said otherwise.
@@ -50,26 +86,22 @@ pub struct FuelSchedule {
 pub struct Limits {
     /// Of a transaction as submitted.
     pub transaction_bytes: usize,
-    /// Of a contract's code.
-    pub code_bytes: usize,
-    /// Functions in a contract, imported ones included.
-    pub functions: u32,
-    /// Of a contract's linear memory, in pages of 64 KiB.
-    pub memory_pages: u32,
-    /// Elements in a table.
-    pub table_elements: u32,
-    /// Of wasm on the native stack.
-    pub stack_bytes: usize,
+    /// Of a contract's code and everything in it, of its memory and table, and of the stack.
+    pub code: CodeLimits,
     /// Of a storage key.
     pub key_bytes: usize,
     /// Of a storage value.
     pub value_bytes: usize,
     /// Of return or revert data.
     pub data_bytes: usize,
-    /// Log records in a transaction.
-    pub logs: usize,
-    /// Of a log record.
-    pub log_bytes: usize,
+    /// Events in a transaction.
+    pub events: usize,
+    /// Topics of an event.
+    pub event_topics: usize,
+    /// Of an event's data.
+    pub event_bytes: usize,
+    /// Contracts that are being called at a time, one by the other.
+    pub call_depth: usize,
     /// Of a method name.
     pub method_bytes: usize,
     /// Fuel of a transaction.
@@ -103,21 +135,35 @@ impl ProtocolParams {
                 storage_get_per_byte: 5,
                 storage_set: 15_000,
                 storage_set_per_byte: 50,
-                log: 3_000,
-                log_per_byte: 10,
+                storage_next: 25_000,
+                account_get: 5_000,
+                transfer: 20_000,
+                event: 3_000,
+                event_per_byte: 10,
+                sha256: 500,
+                sha256_per_byte: 12,
+                keccak256: 1_000,
+                keccak256_per_byte: 12,
+                blake3: 500,
+                blake3_per_byte: 12,
+                ed25519_verify: 120_000,
+                ed25519_verify_per_byte: 12,
+                secp256k1_recover: 300_000,
+            },
+            deposits: Deposits {
+                per_byte: 100,
+                entry_bytes: 64,
             },
             limits: Limits {
                 transaction_bytes: 1_500_000,
-                code_bytes: 1 << 20,
-                functions: 10_000,
-                memory_pages: 1_024,
-                table_elements: 10_000,
-                stack_bytes: 512 << 10,
+                code: CodeLimits::v1(),
                 key_bytes: 1_024,
                 value_bytes: 256 << 10,
                 data_bytes: 256 << 10,
-                logs: 256,
-                log_bytes: 16 << 10,
+                events: 256,
+                event_topics: 4,
+                event_bytes: 16 << 10,
+                call_depth: 10,
                 method_bytes: 64,
                 transaction_fuel: 10_000_000_000,
                 block_fuel: 100_000_000_000,
@@ -136,5 +182,5 @@ mod tests {
         assert_eq!(hex::encode(ProtocolParams::v1().fingerprint()), FINGERPRINT);
     }
 
-    const FINGERPRINT: &str = "c95555931fa4e874dcad2a973b697194e941232d4ed67448f5e64611996e12b0";
+    const FINGERPRINT: &str = "caafc8f57ca3bd0f4c238d8d544c87049d3aecad424fc25182366c6980ec7668";
 }

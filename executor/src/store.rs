@@ -9,19 +9,21 @@
 //! | `transactions` | transaction hash (32) | height (8, little-endian), index in the block (4, little-endian) |
 //! | `meta` | `schema`, `genesis`, `head` | version (4, little-endian); JSON; [`Header`], borsh |
 
+use crate::state::{Value, Writes};
 use crate::types::{Block, Hash, Header, Receipt, SignedTransaction, encode};
 use borsh::BorshDeserialize;
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Options, Snapshot, WriteBatch,
-    WriteOptions,
+    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Options, ReadOptions, Snapshot,
+    WriteBatch, WriteOptions,
 };
 use self_cell::self_cell;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
 /// The layout described above.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 const FAMILIES: [&str; 6] = [
     "state",
@@ -82,7 +84,7 @@ pub(crate) struct StateSnapshot(Pinned);
 pub(crate) struct BlockWrites<'a> {
     pub(crate) block: &'a Block,
     pub(crate) receipts: &'a [Receipt],
-    pub(crate) state: &'a BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    pub(crate) state: &'a Writes,
     pub(crate) code: &'a BTreeMap<Hash, Arc<Vec<u8>>>,
 }
 
@@ -113,9 +115,7 @@ impl Store {
     }
 
     fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
-        self.0
-            .cf_handle(name)
-            .ok_or_else(|| StoreError::Damaged(format!("column family {name:?} is missing")))
+        family(&self.0, name)
     }
 
     fn get(&self, family: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -191,7 +191,7 @@ impl Store {
         let state = self.family("state")?;
         for (key, value) in writes.state {
             match value {
-                Some(value) => batch.put_cf(state, key, value),
+                Some(value) => batch.put_cf(state, key, &value[..]),
                 None => batch.delete_cf(state, key),
             }
         }
@@ -218,16 +218,67 @@ impl Store {
 }
 
 impl StateSnapshot {
-    /// Reads a key of the state.
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let state =
-            self.0.borrow_owner().cf_handle("state").ok_or_else(|| {
-                StoreError::Damaged("column family \"state\" is missing".to_owned())
-            })?;
-        Ok(self
-            .0
-            .with_dependent(|_, snapshot| snapshot.get_cf(state, key))?)
+    fn family(&self, name: &'static str) -> Result<&ColumnFamily, StoreError> {
+        family(self.0.borrow_owner(), name)
     }
+
+    /// Reads a key of the state.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        let state = self.family("state")?;
+        let value = self
+            .0
+            .with_dependent(|_, snapshot| snapshot.get_pinned_cf(state, key))?;
+        Ok(value.map(|value| Value::from(&*value)))
+    }
+
+    /// The first key within `bounds`, or the last one.
+    pub(crate) fn next(
+        &self,
+        (low, high): (Bound<&Vec<u8>>, Bound<&Vec<u8>>),
+        last: bool,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let state = self.family("state")?;
+        let mut options = ReadOptions::default();
+        // RocksDB's bounds are inclusive below and exclusive above.
+        match low {
+            Bound::Included(low) => options.set_iterate_lower_bound(low.clone()),
+            Bound::Excluded(low) => options.set_iterate_lower_bound([low, &[0][..]].concat()),
+            Bound::Unbounded => {}
+        }
+        match high {
+            Bound::Included(high) => options.set_iterate_upper_bound([high, &[0][..]].concat()),
+            Bound::Excluded(high) => options.set_iterate_upper_bound(high.clone()),
+            Bound::Unbounded => {}
+        }
+        self.0.with_dependent(|_, snapshot| {
+            let mut iterator = snapshot.raw_iterator_cf_opt(state, options);
+            if last {
+                iterator.seek_to_last();
+            } else {
+                iterator.seek_to_first();
+            }
+            let key = iterator.key().map(<[u8]>::to_vec);
+            iterator.status()?;
+            Ok(key)
+        })
+    }
+
+    /// The code with `hash`.
+    pub(crate) fn code(&self, hash: &Hash) -> Result<Option<Vec<u8>>, StoreError> {
+        let code = self.family("code")?;
+        Ok(self.0.borrow_owner().get_cf(code, hash.0)?)
+    }
+
+    /// Whether there is code with `hash`. Code is never removed, so that the snapshot need not be asked.
+    pub(crate) fn has_code(&self, hash: &Hash) -> Result<bool, StoreError> {
+        let code = self.family("code")?;
+        Ok(self.0.borrow_owner().get_pinned_cf(code, hash.0)?.is_some())
+    }
+}
+
+fn family<'a>(db: &'a DB, name: &'static str) -> Result<&'a ColumnFamily, StoreError> {
+    db.cf_handle(name)
+        .ok_or_else(|| StoreError::Damaged(format!("column family {name:?} is missing")))
 }
 
 /// Decodes what we have written.

@@ -104,7 +104,8 @@ impl Address {
         Address(digest("slackline:address:key:v1", &[&key.0]))
     }
 
-    /// The contract that `deployer` creates by its transaction with `nonce`.
+    /// The contract that `deployer` creates: an account by its transaction with `nonce`, a contract by its deployment number
+    /// `nonce`, counted from 0.
     pub fn of_contract(deployer: &Address, nonce: u64) -> Address {
         Address(digest(
             "slackline:address:contract:v1",
@@ -129,6 +130,8 @@ pub enum Action {
         code: Vec<u8>,
         /// Input of `init`, borsh-encoded arguments by convention.
         input: Vec<u8>,
+        /// Moved from the sender to the contract before `init` runs, in the smallest unit of the currency.
+        value: u128,
     },
     /// Calls a method of a contract.
     Call {
@@ -138,6 +141,8 @@ pub enum Action {
         method: String,
         /// Borsh-encoded arguments by convention.
         input: Vec<u8>,
+        /// Moved from the sender to the contract before the method runs, in the smallest unit of the currency.
+        value: u128,
     },
 }
 
@@ -154,6 +159,9 @@ pub struct Transaction {
     pub fuel_limit: u64,
     /// What the sender pays for a unit of fuel, in the smallest unit of the currency.
     pub fuel_price: u64,
+    /// The most that the sender pays as a deposit for the storage that this makes contracts hold, in the smallest unit of the
+    /// currency. What would take more reverts.
+    pub deposit_limit: u128,
     /// What to do.
     pub action: Action,
 }
@@ -212,10 +220,27 @@ impl SignedTransaction {
 pub struct Account {
     /// In the smallest unit of the currency.
     pub balance: u128,
-    /// Number of transactions sent.
+    /// Number of transactions sent, or for a contract of contracts deployed.
     pub nonce: u64,
     /// Hash of the code, for a contract.
     pub code: Option<Hash>,
+    /// What a contract's storage counts, in bytes: of each entry, key, value and [`Deposits::entry_bytes`].
+    ///
+    /// [`Deposits::entry_bytes`]: crate::params::Deposits::entry_bytes
+    pub storage_bytes: u64,
+    /// What has been paid for that, in the smallest unit of the currency, and is refunded when it is freed.
+    pub deposit: u128,
+}
+
+/// What a contract tells the world outside, by `emit`.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Event {
+    /// Who emitted it.
+    pub contract: Address,
+    /// What it can be found by; the first one is the kind of event by convention.
+    pub topics: Vec<Hash>,
+    /// The rest, in borsh by convention.
+    pub data: Vec<u8>,
 }
 
 /// How an execution ended.
@@ -285,8 +310,11 @@ pub struct Receipt {
     pub fuel_used: u64,
     /// `fuel_used` times the transaction's price.
     pub fee: u128,
-    /// What the contract logged, in order; empty unless the outcome is a success.
-    pub logs: Vec<Vec<u8>>,
+    /// What the sender paid as deposits for storage, less what was refunded, in the smallest unit of the currency; zero unless the outcome
+    /// is a success.
+    pub deposit: i128,
+    /// What contracts emitted, in order; empty unless the outcome is a success.
+    pub events: Vec<Event>,
     /// The contract created, for a successful deployment.
     pub contract: Option<Address>,
 }
@@ -307,7 +335,8 @@ impl Receipt {
             data,
             self.fuel_used,
             self.fee,
-            &self.logs,
+            self.deposit,
+            &self.events,
             self.contract,
         );
         Hash(digest("slackline:receipt:v1", &[&encode(&committed)]))
@@ -377,6 +406,7 @@ mod tests {
             nonce: 2,
             fuel_limit: 3,
             fuel_price: 4,
+            deposit_limit: 5,
             action,
         }
         .sign(&key)
@@ -386,7 +416,8 @@ mod tests {
     fn a_signature_covers_every_field() {
         let good = signed();
         assert!(good.signature_is_valid());
-        let changes: [fn(&mut Transaction); 5] = [
+        let changes: [fn(&mut Transaction); 6] = [
+            |tx| tx.deposit_limit += 1,
             |tx| tx.chain_id += 1,
             |tx| tx.nonce += 1,
             |tx| tx.fuel_limit += 1,
@@ -419,7 +450,8 @@ mod tests {
             outcome,
             fuel_used: 10,
             fee: 10,
-            logs: Vec::new(),
+            deposit: 0,
+            events: Vec::new(),
             contract: None,
         };
         let out_of_fuel = receipt(Outcome::Abort(AbortReason::OutOfFuel)).hash();

@@ -11,6 +11,14 @@ use wasmtime::Module;
 #[error("{0:#}")]
 pub struct CompileError(#[from] wasmtime::Error);
 
+impl CompileError {
+    /// Whether the machine failed (no memory for the code), not the compiler: another try may succeed.
+    pub fn is_of_the_machine(&self) -> bool {
+        self.0.is::<wasmtime::error::OutOfMemory>()
+            || self.0.chain().any(|cause| cause.is::<std::io::Error>())
+    }
+}
+
 /// A compiled module, known to the checker for as long as it lives.
 ///
 /// Keep it while an instance of it executes: without it the checker takes the code for foreign, and an

@@ -104,8 +104,11 @@ pub struct Mempool {
 pub fn max_cost(transaction: &Transaction) -> u128 {
     let fee = u128::from(transaction.fuel_limit) * u128::from(transaction.fuel_price);
     match &transaction.action {
-        Action::Transfer { amount, .. } => fee.saturating_add(*amount),
-        Action::Deploy { .. } | Action::Call { .. } => fee,
+        Action::Transfer { amount: value, .. }
+        | Action::Deploy { value, .. }
+        | Action::Call { value, .. } => fee
+            .saturating_add(*value)
+            .saturating_add(transaction.deposit_limit),
     }
 }
 
@@ -335,6 +338,7 @@ mod tests {
             nonce,
             fuel_limit,
             fuel_price: 2,
+            deposit_limit: 0,
             action: Action::Transfer {
                 to: Address([9; 32]),
                 amount: 5,
@@ -359,7 +363,8 @@ mod tests {
             outcome: slackline_executor::Outcome::Success { data: vec![] },
             fuel_used: 1,
             fee: 2,
-            logs: vec![],
+            deposit: 0,
+            events: vec![],
             contract: None,
         }))
     }

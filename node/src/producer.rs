@@ -17,7 +17,7 @@
 //! while a transaction is being admitted; [`Producer::submit`] says how that is noticed.
 
 use crate::mempool::{InsertError, Mempool, MempoolLimits, Ticket, Verdict};
-use crate::views::{EXECUTION_STACK_BYTES, describe};
+use crate::views::describe;
 use slackline_executor::{
     Account, Address, AdmitError, Chain, Hash, Header, Pending, Produced, ProtocolParams, Receipt,
     SignedTransaction, StoreError,
@@ -210,13 +210,10 @@ impl<L: Ledger> Producer<L> {
             wake: Condvar::new(),
             health: watch::Sender::new(Health::Running),
         });
-        let thread = std::thread::Builder::new()
-            .name("slackline-producer".to_owned())
-            .stack_size(EXECUTION_STACK_BYTES)
-            .spawn({
-                let shared = shared.clone();
-                move || shared.main()
-            })?;
+        let thread = slackline_executor::thread::spawn("slackline-producer".to_owned(), {
+            let shared = shared.clone();
+            move || shared.main()
+        })?;
         Ok(Producer {
             shared,
             thread: Mutex::new(Some(thread)),
@@ -567,6 +564,7 @@ mod tests {
                 balance: 0,
                 nonce,
                 code: None,
+                ..Account::default()
             })
         }
         fn receipt(&self, hash: &Hash) -> Result<Option<Receipt>, StoreError> {
@@ -619,7 +617,8 @@ mod tests {
                             outcome: Outcome::Success { data: vec![] },
                             fuel_used: 1,
                             fee: 1,
-                            logs: vec![],
+                            deposit: 0,
+                            events: vec![],
                             contract: None,
                         };
                         inner.receipts.insert(hash, receipt.clone());
@@ -657,6 +656,7 @@ mod tests {
             nonce,
             fuel_limit: 10,
             fuel_price: 1,
+            deposit_limit: 0,
             action: Action::Transfer {
                 to: Address::default(),
                 amount: 0,

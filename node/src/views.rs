@@ -13,9 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
-/// Native stack of a thread that executes contracts, in bytes: far more than the protocol lets wasm use of it.
-pub(crate) const EXECUTION_STACK_BYTES: usize = 8 << 20;
-
 /// Why work was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WorkError {
@@ -65,10 +62,9 @@ impl Workers {
         for index in 0..threads {
             let receiver = receiver.clone();
             // On an error the sender is dropped with `workers`, which ends the threads that run already.
-            let thread = std::thread::Builder::new()
-                .name(format!("{name}-{index}"))
-                .stack_size(EXECUTION_STACK_BYTES)
-                .spawn(move || work(&receiver))?;
+            let thread = slackline_executor::thread::spawn(format!("{name}-{index}"), move || {
+                work(&receiver);
+            })?;
             lock(&workers.threads).push(thread);
         }
         Ok(workers)

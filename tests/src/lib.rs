@@ -20,6 +20,9 @@ pub const WEALTH: u128 = 1 << 100;
 /// Fuel limit that is enough for anything that ends.
 pub const PLENTY: u64 = 1_000_000_000;
 
+/// Deposit limit of test transactions.
+pub const DEPOSIT_LIMIT: u128 = 1 << 60;
+
 /// A chain with everything that is needed to send transactions to it.
 #[derive(Debug)]
 pub struct TestChain {
@@ -117,6 +120,7 @@ impl TestChain {
             Action::Deploy {
                 code,
                 input: borsh::to_vec(input)?,
+                value: 0,
             },
             PLENTY,
         )?;
@@ -145,6 +149,7 @@ impl TestChain {
                 contract,
                 method: method.to_owned(),
                 input,
+                value: 0,
             },
             fuel_limit,
         )
@@ -179,6 +184,7 @@ pub fn transaction(
         nonce,
         fuel_limit,
         fuel_price: 1,
+        deposit_limit: DEPOSIT_LIMIT,
         action,
     };
     transaction.sign(key)

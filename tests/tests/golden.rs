@@ -14,7 +14,7 @@ const COUNTER: &str = r#"(module
   (import "slackline_v1" "input_read" (func $input_read (param i32)))
   (import "slackline_v1" "return_data" (func $return (param i32 i32)))
   (import "slackline_v1" "caller" (func $caller (param i32)))
-  (import "slackline_v1" "log" (func $log (param i32 i32)))
+  (import "slackline_v1" "emit" (func $emit (param i32 i32 i32 i32)))
   (import "slackline_v1" "revert" (func $revert (param i32 i32)))
   (memory (export "memory") 1)
   (data (i32.const 0) "count")
@@ -26,7 +26,7 @@ const COUNTER: &str = r#"(module
     (i64.store (i32.const 72) (i64.add (i64.load (i32.const 72)) (i64.load (i32.const 64))))
     (call $set (i32.const 0) (i32.const 5) (i32.const 72) (i32.const 8))
     (call $caller (i32.const 80))
-    (call $log (i32.const 72) (i32.const 40))
+    (call $emit (i32.const 0) (i32.const 0) (i32.const 72) (i32.const 40))
     (local.set $n (i64.load (i32.const 64)))
     (loop $l
       (local.set $n (i64.sub (local.get $n) (i64.const 1)))
@@ -34,7 +34,7 @@ const COUNTER: &str = r#"(module
     (call $return (i32.const 72) (i32.const 8)))
   (func (export "reset") (call $delete (i32.const 0) (i32.const 5)))
   (func (export "stuck") (call $set (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 8)) (loop $l (br $l)))
-  (func (export "wild") (call $log (i32.const -1) (i32.const 2)))
+  (func (export "wild") (call $emit (i32.const 0) (i32.const 0) (i32.const -1) (i32.const 2)))
 )"#;
 
 fn history(mode: Mode) -> Result<(String, Vec<u64>)> {
@@ -60,6 +60,7 @@ fn history(mode: Mode) -> Result<(String, Vec<u64>)> {
         Action::Deploy {
             code: wat::parse_str(COUNTER)?,
             input: Vec::new(),
+            value: 0,
         },
         5_000_000,
     )?;
@@ -67,6 +68,7 @@ fn history(mode: Mode) -> Result<(String, Vec<u64>)> {
         contract,
         method: method.to_owned(),
         input: input.to_vec(),
+        value: 0,
     };
     for n in [1u64, 5, 100_000] {
         run(&bob, call("add", &n.to_le_bytes()), 2_000_000)?;
@@ -96,6 +98,6 @@ fn history_is_as_it_was() -> Result<()> {
 }
 
 const FUEL: [u64; 10] = [
-    121_770, 828_380, 246_679, 246_751, 1_046_711, 221_938, 2_000_000, 2_000_000, 237_095, 246_727,
+    121_930, 838_800, 247_001, 247_073, 1_047_033, 222_258, 2_000_000, 2_000_000, 237_415, 247_049,
 ];
-const HEAD: &str = "1c8cb64281ffbdc115b44967a28c1728fac1c3269ab0f791c00bcf9e03976164";
+const HEAD: &str = "9ed6daee064a9b6f962690fa61f5d91de7707db34e5c36c2d9457f694d35866d";

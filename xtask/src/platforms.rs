@@ -27,6 +27,9 @@ const PACKAGES: [&str; 6] = [
 /// shown to be the same as elsewhere.
 const SEEDS: (&str, &str) = ("SLACKLINE_SEEDS", "0..200");
 
+/// See `slackline_conformance::config`.
+const RESERVATION: (&str, &str) = ("SLACKLINE_MEMORY_RESERVATION", "16777216");
+
 const MACOS: [&str; 2] = ["aarch64-apple-darwin", "x86_64-apple-darwin"];
 const ARM_LINUX: &str = "aarch64-unknown-linux-gnu";
 
@@ -66,6 +69,7 @@ pub fn qemu() -> Result<()> {
 /// Runs the tests for aarch64 Linux under qemu; `args` are for the test harness.
 pub fn test_aarch64(root: &Path, args: &[OsString]) -> Result<()> {
     qemu()?;
+    let runner = format!("{QEMU} -L /usr/aarch64-linux-gnu");
     let mut command = cross(root, "test", ARM_LINUX)?;
     command
         .args(PACKAGES)
@@ -73,10 +77,9 @@ pub fn test_aarch64(root: &Path, args: &[OsString]) -> Result<()> {
         .args(["--lib", "--tests"])
         .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", GCC)
         .env("CC_aarch64_unknown_linux_gnu", GCC)
-        .env(
-            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
-            format!("{QEMU} -L /usr/aarch64-linux-gnu"),
-        )
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", &runner)
+        .env("SLACKLINE_RUNNER", &runner)
+        .env(RESERVATION.0, RESERVATION.1)
         .env(SEEDS.0, std::env::var_os(SEEDS.0).unwrap_or(SEEDS.1.into()))
         .arg("--")
         .args(args);

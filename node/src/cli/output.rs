@@ -4,7 +4,7 @@ use super::remote::RemoteError;
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::json;
-use slackline_node::rpc::types::{HexBytes, OutcomeJson, OutcomeKind};
+use slackline_node::rpc::types::{EventJson, OutcomeJson, OutcomeKind};
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
@@ -87,13 +87,19 @@ impl Table {
         }
     }
 
-    pub(crate) fn logs(&mut self, logs: &[HexBytes]) -> &mut Table {
-        for (log, index) in logs.iter().zip(0..) {
-            let label = if index == 0 { "logs" } else { "" };
-            match std::str::from_utf8(&log.0) {
-                Ok(text) if !text.contains(char::is_control) => self.row(label, text),
-                _ => self.row(label, format!("0x{log}")),
-            };
+    pub(crate) fn events(&mut self, events: &[EventJson]) -> &mut Table {
+        for (event, index) in events.iter().zip(0..) {
+            let label = if index == 0 { "events" } else { "" };
+            let topics: Vec<String> = event.topics.iter().map(ToString::to_string).collect();
+            self.row(
+                label,
+                format!(
+                    "of {}: 0x{} [{}]",
+                    event.contract,
+                    event.data,
+                    topics.join(", ")
+                ),
+            );
         }
         self
     }

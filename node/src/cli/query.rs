@@ -8,7 +8,9 @@ use anyhow::bail;
 use clap::Args;
 use slackline_executor::Hash;
 use slackline_node::rpc::api::ApiClient;
-use slackline_node::rpc::types::{ActionJson, NodeState, TransactionJson, TransactionStatus};
+use slackline_node::rpc::types::{
+    ActionJson, Amount, HexBytes, NodeState, TransactionJson, TransactionStatus,
+};
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
@@ -106,22 +108,32 @@ fn show_transaction(table: &mut Table, transaction: &TransactionJson, names: &Na
                 .row("transfers", grouped(amount.0))
                 .row("to", names.show(to));
         }
-        ActionJson::Deploy { code_bytes, input } => {
+        ActionJson::Deploy {
+            code_bytes,
+            input,
+            value,
+        } => {
             table.row("deploys", format!("{} bytes of code", grouped(*code_bytes)));
-            if !input.0.is_empty() {
-                table.row("input", format!("0x{input}"));
-            }
+            show_given(table, input, value);
         }
         ActionJson::Call {
             contract,
             method,
             input,
+            value,
         } => {
             table.row("calls", format!("{} of {contract}", printable(method)));
-            if !input.0.is_empty() {
-                table.row("input", format!("0x{input}"));
-            }
+            show_given(table, input, value);
         }
+    }
+}
+
+fn show_given(table: &mut Table, input: &HexBytes, value: &Amount) {
+    if !input.0.is_empty() {
+        table.row("input", format!("0x{input}"));
+    }
+    if value.0 > 0 {
+        table.row("value", grouped(value.0));
     }
 }
 

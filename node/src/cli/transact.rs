@@ -15,6 +15,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// Deposit limit of transactions if nothing else is said, in the smallest unit of the currency: for 10 MB of storage, far more than a
+/// transaction usually adds.
+const DEFAULT_DEPOSIT: u128 = 1_000_000_000;
+
 /// Fuel limit of a transaction unless told otherwise; a deployment gets what its code costs on top.
 const DEFAULT_FUEL: u64 = 100_000_000;
 
@@ -30,6 +34,10 @@ struct Terms {
     /// What to pay for a unit of fuel.
     #[arg(long, value_name = "PRICE", default_value = "1", value_parser = number::<u64>)]
     fuel_price: u64,
+    /// The most to pay as a refundable deposit for the storage that contracts hold because of it, in the smallest unit of the currency
+    /// [default: what the sender has left, but at most 1,000,000,000; nothing for a transfer].
+    #[arg(long, value_name = "AMOUNT", value_parser = number::<u128>)]
+    deposit_limit: Option<u128>,
     /// Number of the sender's transactions before this one [default: as the node counts, with those pending].
     #[arg(long)]
     nonce: Option<u64>,
@@ -53,6 +61,9 @@ pub(crate) struct Deploy {
     file: PathBuf,
     #[command(flatten)]
     args: MethodArgs,
+    /// Currency to give to the contract.
+    #[arg(long, value_name = "AMOUNT", default_value = "0", value_parser = number::<u128>)]
+    value: u128,
     #[command(flatten)]
     terms: Terms,
 }
@@ -65,6 +76,9 @@ pub(crate) struct Call {
     method: String,
     #[command(flatten)]
     args: MethodArgs,
+    /// Currency to send to the contract with the call.
+    #[arg(long, value_name = "AMOUNT", default_value = "0", value_parser = number::<u128>)]
+    value: u128,
     /// The type of what the method returns, to show it: a type as in --arg, unit, or option:TYPE.
     #[arg(long, value_name = "TYPE")]
     returns: Option<ReturnType>,
@@ -97,7 +111,8 @@ impl Deploy {
         let fuel = DEFAULT_FUEL
             .saturating_add(bytes.saturating_mul(per_byte))
             .min(status.params.transaction_fuel);
-        let action = Action::Deploy { code, input };
+        let value = self.value;
+        let action = Action::Deploy { code, input, value };
         self.terms
             .send(action, fuel, None, &status, remote, output)
             .await
@@ -130,6 +145,7 @@ impl Call {
             contract,
             method: self.method,
             input,
+            value: self.value,
         };
         self.terms
             .send(action, DEFAULT_FUEL, self.returns, &status, remote, output)
@@ -163,20 +179,27 @@ impl Terms {
     ) -> anyhow::Result<ExitCode> {
         let names = Names::on_chain(status.chain_id);
         let key = names.sender(self.from.as_deref())?;
-        let nonce = match self.nonce {
-            Some(nonce) => nonce,
-            None => {
-                let account = remote.client().get_account(key.address().to_string());
-                remote.ask(account).await?.next_nonce
-            }
-        };
+        let account = remote.client().get_account(key.address().to_string());
+        let account = remote.ask(account).await?;
+        let nonce = self.nonce.unwrap_or(account.next_nonce);
         let fuel_limit = self.fuel_limit.unwrap_or(default_fuel);
+        let fee = u128::from(fuel_limit).saturating_mul(self.fuel_price.into());
+        let default_deposit = match &action {
+            Action::Transfer { .. } => 0,
+            Action::Deploy { value, .. } | Action::Call { value, .. } => account
+                .balance
+                .0
+                .saturating_sub(fee)
+                .saturating_sub(*value)
+                .min(DEFAULT_DEPOSIT),
+        };
         let transaction = Transaction {
             chain_id: status.chain_id,
             sender: key.public(),
             nonce,
             fuel_limit,
             fuel_price: self.fuel_price,
+            deposit_limit: self.deposit_limit.unwrap_or(default_deposit),
             action,
         };
         let bytes = borsh::to_vec(&transaction.sign(key.signing()))?;
@@ -247,7 +270,10 @@ pub(super) fn show_receipt(
     table
         .row("fuel used", fuel(receipt.fuel_used, fuel_limit))
         .row("fee", grouped(receipt.fee.0));
-    table.logs(&receipt.logs);
+    if receipt.deposit != "0" {
+        table.row("deposit", &receipt.deposit);
+    }
+    table.events(&receipt.events);
 }
 
 /// Adds what a method returned, decoded if its type is known, if it returned anything.

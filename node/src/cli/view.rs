@@ -51,9 +51,7 @@ impl View {
                 .row("after block", answer.height)
                 .outcome(&answer.outcome);
             show_returned(&mut table, &answer.outcome, self.returns.as_ref(), &names);
-            table
-                .row("fuel used", fuel(answer.fuel_used, Some(self.fuel_limit)))
-                .logs(&answer.logs);
+            table.row("fuel used", fuel(answer.fuel_used, Some(self.fuel_limit)));
             table
         })?;
         Ok(exit_code(&answer.outcome))

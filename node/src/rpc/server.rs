@@ -267,7 +267,7 @@ impl ApiServer for Handler {
             metering: self.chain.metering_stats().into(),
             params: ParamsJson {
                 transaction_bytes: params.limits.transaction_bytes as u64,
-                code_bytes: params.limits.code_bytes as u64,
+                code_bytes: params.limits.code.code_bytes as u64,
                 transaction_fuel: params.limits.transaction_fuel,
                 block_fuel: params.limits.block_fuel,
                 transaction_base_fuel: params.fees.transaction_base,
@@ -285,9 +285,10 @@ impl ApiServer for Handler {
 /// The address cannot be listened on.
 pub async fn listen(address: SocketAddr, limits: &Limits) -> io::Result<Server> {
     let bytes = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
-    // The largest answers are a call's input, and the data and the logs of a receipt; two digits for a byte.
-    let answer = 2 * (limits.transaction_bytes + limits.logs * limits.log_bytes)
-        + (2 + 6) * limits.data_bytes;
+    // The largest answers are a call's input, and the data and the events of a receipt; two digits for a byte.
+    let event = limits.event_bytes + 32 * (1 + limits.event_topics) + 64;
+    let answer =
+        2 * (limits.transaction_bytes + limits.events * event) + (2 + 6) * limits.data_bytes;
     let config = ServerConfig::builder()
         .max_request_body_size(bytes(2 * limits.transaction_bytes + REQUEST_SLACK_BYTES))
         .max_response_body_size(bytes(answer + RESPONSE_SLACK_BYTES))

@@ -7,8 +7,8 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use slackline_executor::{
-    AbortReason, Account, Action, Address, Block, Hash, Header, MeteringStats, Mode, Outcome,
-    PublicKey, Receipt, SignedTransaction, ViewResult,
+    AbortReason, Account, Action, Address, Block, Event, Hash, Header, MeteringStats, Mode,
+    Outcome, PublicKey, Receipt, SignedTransaction, ViewResult,
 };
 use std::fmt;
 
@@ -151,6 +151,8 @@ pub struct TransactionJson {
     pub fuel_limit: u64,
     /// Price of a unit of fuel.
     pub fuel_price: u64,
+    /// The most that it may pay as a deposit for storage.
+    pub deposit_limit: Amount,
     /// What it does.
     pub action: ActionJson,
 }
@@ -172,6 +174,8 @@ pub enum ActionJson {
         code_bytes: u64,
         /// Input of `init`.
         input: HexBytes,
+        /// Currency for the contract.
+        value: Amount,
     },
     /// Calls a contract.
     Call {
@@ -181,6 +185,8 @@ pub enum ActionJson {
         method: String,
         /// Its input.
         input: HexBytes,
+        /// Currency for the contract.
+        value: Amount,
     },
 }
 
@@ -193,23 +199,27 @@ impl From<&SignedTransaction> for TransactionJson {
             nonce: transaction.nonce,
             fuel_limit: transaction.fuel_limit,
             fuel_price: transaction.fuel_price,
+            deposit_limit: Amount(transaction.deposit_limit),
             action: match &transaction.action {
                 Action::Transfer { to, amount } => ActionJson::Transfer {
                     to: *to,
                     amount: Amount(*amount),
                 },
-                Action::Deploy { code, input } => ActionJson::Deploy {
+                Action::Deploy { code, input, value } => ActionJson::Deploy {
                     code_bytes: code.len() as u64,
                     input: HexBytes(input.clone()),
+                    value: Amount(*value),
                 },
                 Action::Call {
                     contract,
                     method,
                     input,
+                    value,
                 } => ActionJson::Call {
                     contract: *contract,
                     method: method.clone(),
                     input: HexBytes(input.clone()),
+                    value: Amount(*value),
                 },
             },
         }
@@ -295,6 +305,27 @@ impl From<&Outcome> for OutcomeJson {
     }
 }
 
+/// What a contract emitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventJson {
+    /// The contract.
+    pub contract: Address,
+    /// What the event can be found by.
+    pub topics: Vec<Hash>,
+    /// The rest of it.
+    pub data: HexBytes,
+}
+
+impl From<&Event> for EventJson {
+    fn from(event: &Event) -> EventJson {
+        EventJson {
+            contract: event.contract,
+            topics: event.topics.clone(),
+            data: HexBytes(event.data.clone()),
+        }
+    }
+}
+
 /// What became of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptJson {
@@ -311,8 +342,10 @@ pub struct ReceiptJson {
     pub fuel_used: u64,
     /// What was paid.
     pub fee: Amount,
-    /// What the contract logged.
-    pub logs: Vec<HexBytes>,
+    /// What was paid as deposits for storage, less what was refunded: a decimal number, negative if more was refunded.
+    pub deposit: String,
+    /// What contracts emitted, in order.
+    pub events: Vec<EventJson>,
     /// The contract created, after a deployment.
     pub contract: Option<Address>,
 }
@@ -326,7 +359,8 @@ impl From<&Receipt> for ReceiptJson {
             outcome: (&receipt.outcome).into(),
             fuel_used: receipt.fuel_used,
             fee: Amount(receipt.fee),
-            logs: receipt.logs.iter().cloned().map(HexBytes).collect(),
+            deposit: receipt.deposit.to_string(),
+            events: receipt.events.iter().map(EventJson::from).collect(),
             contract: receipt.contract,
         }
     }
@@ -345,6 +379,10 @@ pub struct AccountJson {
     pub next_nonce: u64,
     /// Hash of the code, for a contract.
     pub code: Option<Hash>,
+    /// What a contract's storage counts, in bytes.
+    pub storage_bytes: u64,
+    /// What has been paid for that.
+    pub deposit: Amount,
 }
 
 impl AccountJson {
@@ -355,6 +393,8 @@ impl AccountJson {
             nonce: account.nonce,
             next_nonce,
             code: account.code,
+            storage_bytes: account.storage_bytes,
+            deposit: Amount(account.deposit),
         }
     }
 }
@@ -367,8 +407,6 @@ pub struct ViewJson {
     pub outcome: OutcomeJson,
     /// Fuel that it used, or the limit after an abort.
     pub fuel_used: u64,
-    /// What the contract logged.
-    pub logs: Vec<HexBytes>,
     /// Height of the block after which it was executed.
     pub height: u64,
 }
@@ -378,7 +416,6 @@ impl From<&ViewResult> for ViewJson {
         ViewJson {
             outcome: (&result.outcome).into(),
             fuel_used: result.fuel_used,
-            logs: result.logs.iter().cloned().map(HexBytes).collect(),
             height: result.height,
         }
     }
@@ -535,7 +572,12 @@ mod tests {
             outcome,
             fuel_used: 10,
             fee: u128::MAX,
-            logs: vec![vec![0xab]],
+            deposit: -3,
+            events: vec![Event {
+                contract: Address([2; 32]),
+                topics: vec![Hash([4; 32])],
+                data: vec![0xab],
+            }],
             contract: Some(Address([2; 32])),
         }
     }
@@ -556,7 +598,8 @@ mod tests {
             value,
             json!({
                 "transaction": Hash([1; 32]), "height": 7, "index": 3, "outcome": "success", "data": "41",
-                "fuel_used": 10, "fee": u128::MAX.to_string(), "logs": ["ab"], "contract": Address([2; 32]),
+                "fuel_used": 10, "fee": u128::MAX.to_string(), "deposit": "-3",
+                "events": [{"contract": Address([2; 32]), "topics": [Hash([4; 32])], "data": "ab"}], "contract": Address([2; 32]),
             })
         );
         let value = shown(Outcome::Revert {

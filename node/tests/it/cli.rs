@@ -67,7 +67,10 @@ fn a_session() {
         "some:str:x",
     ];
     let out = ok(&[&["call", &contract, "put"], &args[..]].concat());
-    assert_eq!(cell(&out, "logs"), "key");
+    assert_eq!(
+        cell(&out, "events"),
+        format!("of {contract}: 0x{} []", hex::encode("key"))
+    );
     let out = ok(&["view", &contract, "get"]);
     let expected = format!("0x{}070000000000000001{}", address("dave"), "0100000078");
     assert_eq!(cell(&out, "returned"), expected);

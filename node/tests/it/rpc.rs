@@ -128,9 +128,9 @@ async fn a_contract_in_all_its_moods() {
     assert_eq!(receipt.outcome.outcome, OutcomeKind::Success);
     assert_eq!(
         receipt
-            .logs
+            .events
             .iter()
-            .map(|log| &log.0[..])
+            .map(|event| &event.data.0[..])
             .collect::<Vec<_>>(),
         [b"key"]
     );

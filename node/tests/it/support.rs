@@ -23,7 +23,7 @@ pub(crate) const CONTRACT: &str = r#"(module
     (import "slackline_v1" "revert" (func $revert (param i32 i32)))
     (import "slackline_v1" "storage_set" (func $storage_set (param i32 i32 i32 i32)))
     (import "slackline_v1" "storage_get" (func $storage_get (param i32 i32 i32 i32) (result i64)))
-    (import "slackline_v1" "log" (func $log (param i32 i32)))
+    (import "slackline_v1" "emit" (func $emit (param i32 i32 i32 i32)))
     (memory (export "memory") 1)
     (data (i32.const 0) "no")
     (data (i32.const 8) "key")
@@ -32,7 +32,7 @@ pub(crate) const CONTRACT: &str = r#"(module
         (call $return_data (i32.const 64) (call $input_len)))
     (func (export "put")
         (call $input_read (i32.const 64))
-        (call $log (i32.const 8) (i32.const 3))
+        (call $emit (i32.const 0) (i32.const 0) (i32.const 8) (i32.const 3))
         (call $storage_set (i32.const 8) (i32.const 3) (i32.const 64) (call $input_len)))
     (func (export "get")
         (call $return_data (i32.const 64)
@@ -111,6 +111,7 @@ pub(crate) fn transaction(key: &Key, nonce: u64, action: Action) -> Transaction 
         nonce,
         fuel_limit: 50_000_000,
         fuel_price: 1,
+        deposit_limit: 1_000_000,
         action,
     }
 }
@@ -130,6 +131,7 @@ pub(crate) fn call(
         contract,
         method: method.to_owned(),
         input: input.to_vec(),
+        value: 0,
     };
     transaction(key, nonce, action).sign(key.signing())
 }
@@ -141,6 +143,7 @@ pub(crate) fn deploy(key: &Key, nonce: u64, code: Vec<u8>) -> SignedTransaction 
         Action::Deploy {
             code,
             input: vec![],
+            value: 0,
         },
     )
     .sign(key.signing())

@@ -17,7 +17,7 @@ fn contract(call: &str) -> String {
   (import "slackline_v1" "input_read" (func $input_read (param i32)))
   (import "slackline_v1" "return_data" (func $return (param i32 i32)))
   (import "slackline_v1" "caller" (func $caller (param i32)))
-  (import "slackline_v1" "log" (func $log (param i32 i32)))
+  (import "slackline_v1" "emit" (func $emit (param i32 i32 i32 i32)))
   (memory (export "memory") 16)
   (func (export "init") (local $i i32)
     loop $l
@@ -119,8 +119,8 @@ const FUNCTIONS: &[Function] = &[
         long: 0,
     },
     Function {
-        name: "log",
-        call: "i32.const 4096 local.get $len call $log",
+        name: "emit",
+        call: "i32.const 0 i32.const 0 i32.const 4096 local.get $len call $emit",
         view: false,
         calls: 256,
         long: 0x2000,
@@ -206,6 +206,7 @@ impl Bench {
                     contract: self.contract,
                     method: "run".to_owned(),
                     input: input.clone(),
+                    value: 0,
                 };
                 let signed = self.chain.sign(&key(2), action, PLENTY)?;
                 let start = Instant::now();
@@ -236,6 +237,7 @@ fn transactions(rounds: usize, wanted: &impl Fn(&str) -> bool) -> Result<Vec<Row
         contract,
         method: "run".to_owned(),
         input: vec![0; 8],
+        value: 0,
     };
     for (name, action) in [
         ("transaction, transfer", transfer),
