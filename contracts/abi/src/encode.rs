@@ -14,10 +14,24 @@ impl Contract {
     ///
     /// When the contract has no such method, and when what is given is not its arguments: says what and where.
     pub fn encode_args(&self, method: &str, args: &Value) -> Result<Vec<u8>, EncodeError> {
+        self.encode_args_with(method, args, &|_| None)
+    }
+
+    /// As [`Contract::encode_args`], where addresses may also be written as `names` that are known.
+    ///
+    /// # Errors
+    ///
+    /// As [`Contract::encode_args`].
+    pub fn encode_args_with(
+        &self,
+        method: &str,
+        args: &Value,
+        names: &dyn Fn(&str) -> Option<[u8; 32]>,
+    ) -> Result<Vec<u8>, EncodeError> {
         let method = self
             .method(method)
             .ok_or_else(|| EncodeError::NoMethod(method.to_owned()))?;
-        let mut encoder = Encoder::new(self);
+        let mut encoder = Encoder::new(self, names);
         match args {
             Value::Null if method.args.is_empty() => {}
             Value::Object(object) => encoder.named(&method.args, object)?,
@@ -42,7 +56,7 @@ impl Contract {
     ///
     /// When what is given is none: says what and where.
     pub fn encode(&self, schema: &Schema, value: &Value) -> Result<Vec<u8>, EncodeError> {
-        let mut encoder = Encoder::new(self);
+        let mut encoder = Encoder::new(self, &|_| None);
         encoder.value(schema, value)?;
         Ok(encoder.bytes)
     }
@@ -50,6 +64,8 @@ impl Contract {
 
 struct Encoder<'a> {
     contract: &'a Contract,
+    /// What addresses may be called.
+    names: &'a dyn Fn(&str) -> Option<[u8; 32]>,
     bytes: Vec<u8>,
     /// The steps to the value at hand.
     path: Vec<Step<'a>>,
@@ -61,9 +77,10 @@ enum Step<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    fn new(contract: &'a Contract) -> Self {
+    fn new(contract: &'a Contract, names: &'a dyn Fn(&str) -> Option<[u8; 32]>) -> Self {
         Self {
             contract,
+            names,
             bytes: Vec::new(),
             path: Vec::new(),
         }
@@ -176,10 +193,10 @@ impl<'a> Encoder<'a> {
                 let bytes = self.hexadecimal(text, Some(*len))?;
                 self.bytes.extend(bytes);
             }
-            (Schema::Address, Value::String(text)) => {
-                let bytes = self.hexadecimal(text, Some(32))?;
-                self.bytes.extend(bytes);
-            }
+            (Schema::Address, Value::String(text)) => match self.hexadecimal(text, Some(32)) {
+                Ok(bytes) => self.bytes.extend(bytes),
+                Err(error) => self.bytes.extend((self.names)(text).ok_or(error)?),
+            },
             (Schema::Option(_), Value::Null) => self.bytes.push(0),
             (Schema::Option(of), _) if of.may_be_null() => match value {
                 Value::Array(array) if array.len() == 1 => {

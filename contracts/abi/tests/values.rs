@@ -592,6 +592,23 @@ fn fields(contract: &Contract, of: &Fields, depth: u32, next: &mut impl FnMut() 
     }
 }
 
+#[test]
+fn addresses_may_have_names() {
+    let contract = contract();
+    let names = |name: &str| (name == "bob").then_some([7; 32]);
+    let encoded = |to: &str| {
+        contract.encode_args_with("order", &json!({"item": "x", "count": 1, "to": to}), &names)
+    };
+    let bytes = encoded("bob").unwrap();
+    assert_eq!(encoded(&"07".repeat(32)), Ok(bytes));
+    assert_eq!(
+        encoded("eve").unwrap_err().to_string(),
+        "to: expected 32 bytes in hexadecimal, found \"eve\""
+    );
+    let args = json!({"item": "x", "count": 1, "to": "bob"});
+    assert!(contract.encode_args("order", &args).is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
