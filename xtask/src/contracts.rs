@@ -8,38 +8,47 @@ use anyhow::{Context, Result, bail};
 use crate::files;
 pub use slackline_contract_build::{DEBIAN_RUSTC, TARGET, Toolchain, debian_sysroot, linker};
 
-/// Builds the packages `contracts/examples/*`. A file in `target/contracts/` is only written when its bytes change.
+/// Builds the packages `contracts/examples/*`, and assembles those that are WebAssembly text, `*/<name>.wat`. A file in
+/// `target/contracts/` is only written when its bytes change.
 pub fn build(root: &Path) -> Result<()> {
+    let examples = root.join("contracts/examples");
     let out = root.join("target/contracts");
-    for manifest_dir in packages(&root.join("contracts/examples"))? {
-        let built = slackline_contract_build::build(&manifest_dir)?;
-        let to = out.join(format!("{}.wasm", built.package));
-        if !fs::read(&to).is_ok_and(|old| old == built.wasm) {
-            files::write(&to, &built.wasm)?;
-            eprintln!(
-                "    target/contracts/{}.wasm: {} bytes",
-                built.package,
-                built.wasm.len()
-            );
+    let update = |name: &str, wasm: &[u8]| -> Result<()> {
+        let to = out.join(format!("{name}.wasm"));
+        if !fs::read(&to).is_ok_and(|old| old == wasm) {
+            files::write(&to, wasm)?;
+            eprintln!("    target/contracts/{name}.wasm: {} bytes", wasm.len());
         }
+        Ok(())
+    };
+    for manifest_dir in subdirectories_with(&examples, |_| "Cargo.toml".to_owned())? {
+        let built = slackline_contract_build::build(&manifest_dir)?;
+        update(&built.package, &built.wasm)?;
+    }
+    for dir in subdirectories_with(&examples, |name| format!("{name}.wat"))? {
+        let name = name(&dir);
+        update(&name, &wat::parse_file(dir.join(format!("{name}.wat")))?)?;
     }
     Ok(())
 }
 
-/// The subdirectories that are packages, sorted.
-fn packages(examples: &Path) -> Result<Vec<PathBuf>> {
-    let mut packages = Vec::new();
-    let entries =
-        fs::read_dir(examples).with_context(|| format!("reading {}", examples.display()))?;
-    for entry in entries {
+/// The subdirectories in which there is such a file, sorted. Its name may depend on theirs.
+fn subdirectories_with(of: &Path, file: impl Fn(&str) -> String) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(of).with_context(|| format!("reading {}", of.display()))? {
         let dir = entry?.path();
-        if dir.join("Cargo.toml").is_file() {
-            packages.push(dir);
+        if dir.join(file(&name(&dir))).is_file() {
+            found.push(dir);
         }
     }
-    if packages.is_empty() {
-        bail!("no contracts in {}", examples.display());
+    if found.is_empty() {
+        bail!("no {} in {}", file("<name>"), of.display());
     }
-    packages.sort();
-    Ok(packages)
+    found.sort();
+    Ok(found)
+}
+
+fn name(dir: &Path) -> String {
+    dir.file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
