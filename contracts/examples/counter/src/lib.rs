@@ -11,7 +11,7 @@
 
 /// A counter that anybody may increase.
 #[slackline::contract]
-mod counter {
+pub mod counter {
     use slackline::prelude::*;
 
     /// What is stored.

@@ -13,7 +13,7 @@
 
 /// A fungible token with allowances.
 #[slackline::contract]
-mod token {
+pub mod token {
     use slackline::caller;
     use slackline::prelude::*;
 
