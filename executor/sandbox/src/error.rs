@@ -60,7 +60,7 @@ pub enum CodeError {
     },
     /// A start function: it would run at every call, before the method.
     #[error(
-        "the module has a start function, which would run before every call: export a method \"init\", which runs once, at deployment"
+        "the module has a start function, which would run before every call: export a method \"init\", which runs once, at deployment (AssemblyScript: --exportStart init)"
     )]
     StartFunction,
     /// An export under the name of the global that instrumenting adds. Instrumented code has it, too.

@@ -210,29 +210,29 @@ impl Parts {
     fn bytes(&self) -> Vec<u8> {
         let mut module = Module::new();
         module.section(&self.types);
-        if self.imports.len() > 0 {
+        if !self.imports.is_empty() {
             module.section(&self.imports);
         }
         module.section(&self.functions);
-        if self.tables.len() > 0 {
+        if !self.tables.is_empty() {
             module.section(&self.tables);
         }
         module.section(&self.memories);
-        if self.globals.len() > 0 {
+        if !self.globals.is_empty() {
             module.section(&self.globals);
         }
         module.section(&self.exports);
         if let Some(function_index) = self.start {
             module.section(&StartSection { function_index });
         }
-        if self.elements.len() > 0 {
+        if !self.elements.is_empty() {
             module.section(&self.elements);
         }
         if let Some(count) = self.data_count {
             module.section(&DataCountSection { count });
         }
         module.section(&self.code);
-        if self.data.len() > 0 {
+        if !self.data.is_empty() {
             module.section(&self.data);
         }
         for (name, data) in &self.custom {

@@ -1,5 +1,7 @@
 //! The hostile modules that may be deployed, run on stock wasmtime.
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 use slackline_sandbox::hostile::{Cause, Expected, METHOD, corpus};
 use slackline_sandbox::{
     CodeLimits, NATIVE_RESERVE, STACK_GLOBAL, check, features, stack_exhausted,

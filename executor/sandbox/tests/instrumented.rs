@@ -1,5 +1,7 @@
 //! Instrumented code does what the code did, and its stack is back when it returns.
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 use arbitrary::Unstructured;
 use proptest::prelude::*;
 use slackline_sandbox::{

@@ -4,6 +4,8 @@
 //! native stack is full: then the global tells how many bytes were counted for these. Run with the real limit and the
 //! native stack that belongs to it, it must end by our trap, and never by the native one.
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use slackline_sandbox::{
@@ -199,20 +201,16 @@ fn frames() -> Vec<(String, String)> {
         for ty in ["i64", "v128"] {
             let rotate = times(n, &|k| format!("local.get {} ", k + 1))
                 + &times(n, &|k| format!("local.set {} ", 1 + (k + 1) % n));
-            let zero = match ty {
-                "v128" => "v128",
-                ty => ty,
-            };
             let init = times(n, &|k| {
                 format!(
-                    "local.get 0 {zero}.load offset={} local.set {} ",
+                    "local.get 0 {ty}.load offset={} local.set {} ",
                     k * 16,
                     k + 1
                 )
             });
             let store = times(n, &|k| {
                 format!(
-                    "local.get 0 local.get {} {zero}.store offset={} ",
+                    "local.get 0 local.get {} {ty}.store offset={} ",
                     k + 1,
                     k * 16
                 )
