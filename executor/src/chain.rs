@@ -1,6 +1,7 @@
 //! A chain: its database, its engine, and the rules by which blocks are made.
 
-use crate::execute::{Executor, Signatures, validate, validate_sender};
+use crate::compiler::Compiler;
+use crate::execute::{Executor, Signatures, code_hash, validate, validate_sender};
 use crate::host::Env;
 use crate::params::ProtocolParams;
 use crate::state::{BlockState, Overlay, writes_hash};
@@ -89,6 +90,9 @@ pub enum OpenError {
     /// The engine cannot be set up.
     #[error(transparent)]
     Metering(#[from] MeteringError),
+    /// The system refuses the thread that compiles.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
 }
 
 /// Why a transaction is not accepted. It changes nothing and costs nothing.
@@ -297,6 +301,7 @@ pub struct ViewResult {
 pub struct Chain {
     store: Store,
     vm: Arc<Vm>,
+    compiler: Compiler,
     params: ProtocolParams,
     genesis: Genesis,
     head: RwLock<Header>,
@@ -345,9 +350,11 @@ impl Chain {
         let head = store
             .head()?
             .ok_or_else(|| StoreError::Damaged("the head is missing".to_owned()))?;
+        let compiler = Compiler::start(&vm).map_err(OpenError::Thread)?;
         Ok(Chain {
             store,
             vm,
+            compiler,
             params,
             genesis: genesis.clone(),
             head: RwLock::new(head),
@@ -496,6 +503,7 @@ impl Chain {
             Action::Transfer { .. } => {}
             Action::Deploy { code, .. } => {
                 self.vm.check(code)?;
+                self.compiler.soon(code_hash(code), code);
             }
             Action::Call {
                 contract, method, ..

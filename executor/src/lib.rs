@@ -25,7 +25,9 @@
 
 mod cache;
 pub mod chain;
+mod compiler;
 mod execute;
+mod gate;
 pub mod host;
 pub mod params;
 mod state;

@@ -1,6 +1,7 @@
 //! Runs contracts: compiles and caches them, and executes calls under fuel limits, one inside the other.
 
 use crate::cache::ModuleCache;
+use crate::gate::Gate;
 use crate::host::{self, Env, Exit, Frame, HostError, HostState, Run};
 use crate::params::{Limits, ProtocolParams};
 use crate::state::Overlay;
@@ -166,6 +167,7 @@ pub(crate) struct Vm {
     _ticker: Option<EpochTicker>,
     contracts: Cache<Hash, Result<Arc<Contract>, CodeError>>,
     compiled: ModuleCache,
+    executions: Arc<Gate>,
     params: Arc<ProtocolParams>,
     counters: Counters,
 }
@@ -196,6 +198,7 @@ impl Vm {
             watchdog,
             _ticker: ticker,
             contracts: Cache::new(CACHED_CONTRACTS),
+            executions: Gate::new(EXECUTIONS),
             params: Arc::new(params.clone()),
             counters: Counters::default(),
         })
@@ -300,9 +303,11 @@ impl Vm {
         })
     }
 
-    /// Begins a run on this thread.
+    /// Begins a run on this thread, which waits while there are as many as there may be.
     pub(crate) fn run(&self, env: Env, overlay: Overlay) -> Result<Box<Run>, ExecutionError> {
-        let mut run = Run::new(env, overlay, self.params.limits.code.stack_bytes as i32);
+        let permit = self.executions.enter();
+        let stack = self.params.limits.code.stack_bytes as i32;
+        let mut run = Run::new(env, overlay, stack, permit);
         if self.watchdog.is_some() {
             run.checks = checker()?.stats();
         }

@@ -74,6 +74,7 @@ mod chain;
 mod crypto;
 mod storage;
 
+use crate::gate::Permit;
 use crate::params::ProtocolParams;
 use crate::state::Overlay;
 use crate::store::StoreError;
@@ -177,10 +178,11 @@ pub(crate) struct Run {
     pub(crate) deploying: Option<(Hash, Arc<Vec<u8>>)>,
     /// The checks of this thread that have been counted.
     pub(crate) checks: CheckStats,
+    _permit: Permit,
 }
 
 impl Run {
-    pub(crate) fn new(env: Env, overlay: Overlay, stack_bytes: i32) -> Box<Run> {
+    pub(crate) fn new(env: Env, overlay: Overlay, stack_bytes: i32, permit: Permit) -> Box<Run> {
         Box::new(Run {
             env,
             overlay,
@@ -189,6 +191,7 @@ impl Run {
             stack_left: stack_bytes,
             deploying: None,
             checks: CheckStats::default(),
+            _permit: permit,
         })
     }
 
@@ -287,8 +290,8 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
 const I: ValType = ValType::I32;
 const L: ValType = ValType::I64;
 
-/// What [`link`] defines.
-pub(crate) const FUNCTIONS: &[HostFunction] = &[
+/// The functions of the interface, with their types.
+pub const FUNCTIONS: &[HostFunction] = &[
     function("balance", &[I, I], &[]),
     function("blake3", &[I, I, I], &[]),
     function("block_height", &[], &[L]),

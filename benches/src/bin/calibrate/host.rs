@@ -6,8 +6,22 @@ use slackline_executor::{Action, Mode, Outcome, ViewCall};
 use slackline_tests::{PLENTY, TestChain, address, key};
 use std::time::Instant;
 
-/// Calls `call` `n` times with length `len`; both are in the input.
+/// Calls `call` `n` times with length `len`; both are in the input. At 0xf0000 are the address of [`NO_OP`] and the name of its method,
+/// from 0xf0100 a key and its signature of 4 zeros, from 0xf0200 a hash and its signature.
 fn contract(call: &str) -> String {
+    let escaped = |bytes: &[u8]| -> String {
+        bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
+    };
+    let no_op = escaped(&no_op().0);
+    let signer = key(1);
+    let ed25519 = escaped(
+        &[
+            &signer.verifying_key().to_bytes()[..],
+            &ed25519_dalek::Signer::sign(&signer, &[0; 4]).to_bytes(),
+        ]
+        .concat(),
+    );
+    let secp256k1 = SECP256K1;
     format!(
         r#"(module
   (import "slackline_v1" "storage_get" (func $get (param i32 i32 i32 i32) (result i64)))
@@ -18,7 +32,22 @@ fn contract(call: &str) -> String {
   (import "slackline_v1" "return_data" (func $return (param i32 i32)))
   (import "slackline_v1" "caller" (func $caller (param i32)))
   (import "slackline_v1" "emit" (func $emit (param i32 i32 i32 i32)))
+  (import "slackline_v1" "storage_has" (func $has (param i32 i32) (result i32)))
+  (import "slackline_v1" "storage_next" (func $next (param i32 i32 i32 i32 i32 i32 i32) (result i64)))
+  (import "slackline_v1" "balance" (func $balance (param i32 i32)))
+  (import "slackline_v1" "code_hash" (func $code_hash (param i32 i32) (result i32)))
+  (import "slackline_v1" "transfer" (func $transfer (param i32 i32) (result i32)))
+  (import "slackline_v1" "sha256" (func $sha256 (param i32 i32 i32)))
+  (import "slackline_v1" "keccak256" (func $keccak256 (param i32 i32 i32)))
+  (import "slackline_v1" "blake3" (func $blake3 (param i32 i32 i32)))
+  (import "slackline_v1" "ed25519_verify" (func $ed25519_verify (param i32 i32 i32 i32) (result i32)))
+  (import "slackline_v1" "secp256k1_recover" (func $secp256k1_recover (param i32 i32 i32 i32) (result i32)))
+  (import "slackline_v1" "call" (func $call (param i32 i32 i32 i32 i32 i32 i64 i32) (result i32)))
   (memory (export "memory") 16)
+  (data (i32.const 0xf0000) "{no_op}")
+  (data (i32.const 0xf0040) "nothing")
+  (data (i32.const 0xf0100) "{ed25519}")
+  (data (i32.const 0xf0200) "{secp256k1}")
   (func (export "init") (local $i i32)
     loop $l
       i32.const 0 local.get $i i32.store
@@ -42,6 +71,16 @@ fn contract(call: &str) -> String {
     end))"#
     )
 }
+
+/// What is called to measure calls. The first contract that [`Bench`] deploys.
+const NO_OP: &str = r#"(module (memory (export "memory") 1) (func (export "nothing")))"#;
+
+fn no_op() -> slackline_executor::Address {
+    slackline_executor::Address::of_contract(&address(&key(1)), 0)
+}
+
+/// Hash and signature (r, s) of the recovery example of the Ethereum yellow paper's tests (`CallEcrecover`), recovery id 1.
+const SECP256K1: &str = "\\18\\c5\\47\\e4\\f7\\b0\\f3\\25\\ad\\1e\\56\\f5\\7e\\26\\c7\\45\\b0\\9a\\3e\\50\\3d\\86\\e0\\0e\\52\\55\\ff\\7f\\71\\5d\\3d\\1c\\73\\b1\\69\\38\\92\\21\\9d\\73\\6c\\ab\\a5\\5b\\db\\67\\21\\6e\\48\\55\\57\\ea\\6b\\6a\\f7\\5f\\37\\09\\6c\\9a\\a6\\a5\\a7\\5f\\ee\\b9\\40\\b1\\d0\\3b\\21\\e3\\6b\\0e\\47\\e7\\97\\69\\f0\\95\\fe\\2a\\b8\\55\\bd\\91\\e3\\a3\\87\\56\\b7\\d7\\5a\\9c\\45\\49";
 
 struct Function {
     name: &'static str,
@@ -125,6 +164,83 @@ const FUNCTIONS: &[Function] = &[
         calls: 256,
         long: 0x2000,
     },
+    Function {
+        name: "storage_has",
+        call: "i32.const 0 i32.const 4 call $has drop",
+        view: true,
+        calls: 256,
+        long: 0,
+    },
+    Function {
+        name: "storage_next",
+        call: "i32.const 0 i32.const 0 i32.const 0 i32.const 4 i32.const 0 i32.const 4096 i32.const 64 call $next drop",
+        view: true,
+        calls: 256,
+        long: 0,
+    },
+    Function {
+        name: "balance",
+        call: "i32.const 0xf0000 i32.const 4096 call $balance",
+        view: true,
+        calls: 1024,
+        long: 0,
+    },
+    Function {
+        name: "code_hash",
+        call: "i32.const 0xf0000 i32.const 4096 call $code_hash drop",
+        view: true,
+        calls: 1024,
+        long: 0,
+    },
+    Function {
+        name: "transfer",
+        call: "i32.const 0xf0000 i32.const 0xf8000 call $transfer drop",
+        view: false,
+        calls: 1024,
+        long: 0,
+    },
+    Function {
+        name: "sha256",
+        call: "i32.const 4096 local.get $len i32.const 0 call $sha256",
+        view: true,
+        calls: 1024,
+        long: 0x8000,
+    },
+    Function {
+        name: "keccak256",
+        call: "i32.const 4096 local.get $len i32.const 0 call $keccak256",
+        view: true,
+        calls: 1024,
+        long: 0x8000,
+    },
+    Function {
+        name: "blake3",
+        call: "i32.const 4096 local.get $len i32.const 0 call $blake3",
+        view: true,
+        calls: 1024,
+        long: 0x8000,
+    },
+    Function {
+        name: "ed25519_verify",
+        call: "i32.const 0xf0100 i32.const 0xf0120 i32.const 0xf8000 i32.const 4 call $ed25519_verify (if (result i32) (then i32.const 0) (else unreachable)) drop",
+        view: true,
+        calls: 64,
+        long: 0,
+    },
+    Function {
+        name: "secp256k1_recover",
+        call: "i32.const 0xf0200 i32.const 0xf0220 i32.const 1 i32.const 4096 call $secp256k1_recover (if (result i32) (then i32.const 0) (else unreachable)) drop",
+        view: true,
+        calls: 64,
+        long: 0,
+    },
+    Function {
+        name: "call",
+        call: "i32.const 0xf0000 i32.const 0xf0040 i32.const 7 i32.const 0 i32.const 0 i32.const 0xf8000 i64.const 1000 i32.const 0 call $call (if (then unreachable))",
+        view: true,
+        calls: 256,
+        long: 0,
+    },
 ];
 
 /// A row for each call of each function, and for each byte where that matters: what more of them take, from the view or the block
@@ -176,6 +292,8 @@ struct Bench {
 impl Bench {
     fn new(function: &Function) -> Result<Bench> {
         let chain = TestChain::new(Mode::Slacked)?;
+        let called = chain.deploy(&key(1), wat::parse_str(NO_OP)?, &())?;
+        ensure!(called == no_op());
         let contract = chain.deploy(&key(1), wat::parse_str(contract(function.call))?, &())?;
         Ok(Bench {
             chain,

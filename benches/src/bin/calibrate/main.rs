@@ -68,6 +68,13 @@ struct Report {
 }
 
 fn main() -> Result<()> {
+    // A thread with an execution's stack, so that none is started for each call.
+    slackline_executor::thread::spawn("calibrate".to_owned(), run)?
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn run() -> Result<()> {
     let args = Args::parse();
     let matches = |class: &str, name: &str| class.contains(&args.only) || name.contains(&args.only);
     let metering = Metering::new(config(), Mode::Slacked, &CostTable::v1())?;
