@@ -52,12 +52,12 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
             let at = topics.len() + 1;
             topics.push(quote!(::slackline::event::topic(&self.#field_ident)));
             write.push(quote! {
-                if !::slackline::event::fits(#schema) {
+                if const { !::slackline::event::fits(#schema) } {
                     ::slackline::__private::append(data, &self.#field_ident);
                 }
             });
             read.push(quote! {
-                #field_ident: if ::slackline::event::fits(#schema) {
+                #field_ident: if const { ::slackline::event::fits(#schema) } {
                     ::slackline::event::from_topic(topics.get(#at)?)?
                 } else {
                     <#ty as ::slackline::borsh::BorshDeserialize>::deserialize(&mut data).ok()?
