@@ -27,7 +27,8 @@ pub fn build(root: &Path) -> Result<()> {
     }
     for dir in subdirectories_with(&examples, |name| format!("{name}.wat"))? {
         let name = name(&dir);
-        update(&name, &wat::parse_file(dir.join(format!("{name}.wat")))?)?;
+        let wasm = wat::parse_file(dir.join(format!("{name}.wat")))?;
+        update(&name, &slackline_contract_build::strip(&wasm)?)?;
     }
     Ok(())
 }
