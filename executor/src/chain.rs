@@ -178,7 +178,7 @@ pub enum AdmitError {
     },
     /// The code to deploy is not a contract.
     #[error("the code cannot be deployed: {0}")]
-    InvalidCode(#[from] CodeError),
+    InvalidCode(CodeError),
     /// The database failed: not the transaction's fault.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -502,7 +502,7 @@ impl Chain {
         match &tx.action {
             Action::Transfer { .. } => {}
             Action::Deploy { code, .. } => {
-                self.vm.check(code)?;
+                self.vm.check(code).map_err(AdmitError::InvalidCode)?;
                 self.compiler.soon(code_hash(code), code);
             }
             Action::Call {

@@ -3,6 +3,8 @@
 //! Exit codes: 0 done, and the transaction or view succeeded; 1 the transaction or view was executed and did not
 //! succeed, or the node failed; 2 anything that kept it from being executed: usage, connection, refusal.
 
+mod abi;
+mod contract;
 mod dev;
 mod inspect;
 mod key;
@@ -12,6 +14,7 @@ mod query;
 mod remote;
 mod transact;
 mod view;
+mod words;
 
 use clap::{Parser, Subcommand};
 use output::Output;
@@ -58,6 +61,11 @@ enum Command {
     Transfer(transact::Transfer),
     /// Call a method of a contract without a transaction: its effects are dropped.
     View(view::View),
+    /// Show what a contract says about itself: methods, events, types.
+    Abi(abi::Abi),
+    /// Make, build and test contracts.
+    #[command(subcommand)]
+    Contract(contract::Contract),
     /// List the methods of a contract.
     Methods(query::Methods),
     /// Show an account.
@@ -99,6 +107,8 @@ fn run(cli: Cli, is_node: bool, output: &Output) -> anyhow::Result<ExitCode> {
             Command::Call(command) => command.run(&connect()?, output).await,
             Command::Transfer(command) => command.run(&connect()?, output).await,
             Command::View(command) => command.run(&connect()?, output).await,
+            Command::Abi(command) => command.run(connect, output).await,
+            Command::Contract(command) => command.run(output),
             Command::Methods(command) => command.run(&connect()?, output).await,
             Command::Account(command) => command.run(&connect()?, output).await,
             Command::Tx(command) => command.run(&connect()?, output).await,

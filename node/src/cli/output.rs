@@ -4,7 +4,7 @@ use super::remote::RemoteError;
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::json;
-use slackline_node::rpc::types::{EventJson, OutcomeJson, OutcomeKind};
+use slackline_node::rpc::types::{OutcomeJson, OutcomeKind};
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
@@ -70,7 +70,7 @@ impl Table {
         self
     }
 
-    /// How an execution ended. What it returned is shown only if it returned something.
+    /// How an execution ended.
     pub(crate) fn outcome(&mut self, outcome: &OutcomeJson) -> &mut Table {
         match (outcome.outcome, &outcome.message, &outcome.abort) {
             (OutcomeKind::Success, _, _) => self.row("outcome", "success"),
@@ -85,23 +85,6 @@ impl Table {
             }
             (OutcomeKind::Abort, _, None) => self.row("outcome", "aborted"),
         }
-    }
-
-    pub(crate) fn events(&mut self, events: &[EventJson]) -> &mut Table {
-        for (event, index) in events.iter().zip(0..) {
-            let label = if index == 0 { "events" } else { "" };
-            let topics: Vec<String> = event.topics.iter().map(ToString::to_string).collect();
-            self.row(
-                label,
-                format!(
-                    "of {}: 0x{} [{}]",
-                    event.contract,
-                    event.data,
-                    topics.join(", ")
-                ),
-            );
-        }
-        self
     }
 }
 

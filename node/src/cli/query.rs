@@ -4,12 +4,13 @@ use super::names::Names;
 use super::output::{Output, Table, grouped, printable};
 use super::remote::Remote;
 use super::transact::show_receipt;
+use super::words::{self, WithWords, Words};
 use anyhow::bail;
 use clap::Args;
 use slackline_executor::Hash;
 use slackline_node::rpc::api::ApiClient;
 use slackline_node::rpc::types::{
-    ActionJson, Amount, HexBytes, NodeState, TransactionJson, TransactionStatus,
+    ActionJson, Amount, HexBytes, NodeState, ReceiptJson, TransactionJson, TransactionStatus,
 };
 use std::process::ExitCode;
 
@@ -71,7 +72,15 @@ impl Tx {
         let answer = remote
             .ask(remote.client().get_transaction(self.hash.to_string()))
             .await?;
-        output.show(&answer, |answer| {
+        let mut words = Words::default();
+        if let (Some(transaction), Some(receipt)) = (&answer.transaction, &answer.receipt) {
+            words = of_transaction(remote, &transaction.action, receipt).await;
+            words.learn(remote, receipt).await;
+        }
+        let receipt = answer.receipt.as_ref();
+        let decoded = receipt.and_then(|receipt| words.decoded(&receipt.outcome, &receipt.events));
+        let answer = &answer;
+        output.show(&WithWords { answer, decoded }, |_| {
             let mut table = Table::default();
             let status = match answer.status {
                 TransactionStatus::Unknown => "unknown",
@@ -80,14 +89,14 @@ impl Tx {
             };
             table.row("transaction", answer.hash).row("status", status);
             if let Some(transaction) = &answer.transaction {
-                show_transaction(&mut table, transaction, &names);
+                show_transaction(&mut table, transaction, &words, &names);
             }
             if let Some(receipt) = &answer.receipt {
                 let limit = answer
                     .transaction
                     .as_ref()
                     .map(|transaction| transaction.fuel_limit);
-                show_receipt(&mut table, receipt, limit, None, &names);
+                show_receipt(&mut table, receipt, limit, &words, &names);
             }
             table
         })?;
@@ -98,7 +107,30 @@ impl Tx {
     }
 }
 
-fn show_transaction(table: &mut Table, transaction: &TransactionJson, names: &Names) {
+/// What is known of what a transaction called. The contract may have been replaced since, or not have been created.
+async fn of_transaction(remote: &Remote, action: &ActionJson, receipt: &ReceiptJson) -> Words {
+    let (contract, method) = match action {
+        ActionJson::Transfer { .. } => return Words::default(),
+        ActionJson::Deploy { .. } => (receipt.contract, "init"),
+        ActionJson::Call {
+            contract, method, ..
+        } => (Some(*contract), method.as_str()),
+    };
+    let Some(contract) = contract else {
+        return Words::default();
+    };
+    match words::of_contract(remote, &contract).await {
+        Ok(description) => Words::new(description, method, None),
+        Err(_) => Words::default(),
+    }
+}
+
+fn show_transaction(
+    table: &mut Table,
+    transaction: &TransactionJson,
+    words: &Words,
+    names: &Names,
+) {
     table
         .row("sender", names.show(&transaction.sender))
         .row("nonce", transaction.nonce);
@@ -114,7 +146,7 @@ fn show_transaction(table: &mut Table, transaction: &TransactionJson, names: &Na
             value,
         } => {
             table.row("deploys", format!("{} bytes of code", grouped(*code_bytes)));
-            show_given(table, input, value);
+            show_given(table, input, value, words);
         }
         ActionJson::Call {
             contract,
@@ -123,14 +155,17 @@ fn show_transaction(table: &mut Table, transaction: &TransactionJson, names: &Na
             value,
         } => {
             table.row("calls", format!("{} of {contract}", printable(method)));
-            show_given(table, input, value);
+            show_given(table, input, value, words);
         }
     }
 }
 
-fn show_given(table: &mut Table, input: &HexBytes, value: &Amount) {
+fn show_given(table: &mut Table, input: &HexBytes, value: &Amount, words: &Words) {
     if !input.0.is_empty() {
-        table.row("input", format!("0x{input}"));
+        match words.args(&input.0) {
+            Some(args) => table.row("input", printable(&args.to_string())),
+            None => table.row("input", format!("0x{input}")),
+        };
     }
     if value.0 > 0 {
         table.row("value", grouped(value.0));

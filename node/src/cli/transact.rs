@@ -2,12 +2,13 @@
 
 use super::names::Names;
 use super::number;
-use super::output::{Output, Table, grouped, printable};
+use super::output::{Output, Table, grouped};
 use super::remote::Remote;
+use super::words::{self, MethodArgs, WithWords, Words};
 use anyhow::{Context, bail};
 use clap::Args;
 use slackline_executor::{Action, Transaction};
-use slackline_node::args::{self, ReturnType};
+use slackline_node::args::ReturnType;
 use slackline_node::rpc::api::{ApiClient, MAX_TIMEOUT_MS};
 use slackline_node::rpc::types::{OutcomeJson, OutcomeKind, ReceiptJson, StatusJson, WaitUntil};
 use std::fs::File;
@@ -45,14 +46,6 @@ struct Terms {
     #[arg(long, value_name = "SECONDS", default_value_t = 30,
           value_parser = clap::value_parser!(u64).range(0..=MAX_TIMEOUT_MS / 1000))]
     timeout: u64,
-}
-
-/// An argument of a method.
-#[derive(Debug, Args)]
-pub(super) struct MethodArgs {
-    /// An argument, in order: address:bob, u64:1000, i64:-1, bool:true, str:text, bytes:00ff, none, some:u8:1, …
-    #[arg(long = "arg", value_name = "TYPE:VALUE", allow_hyphen_values = true)]
-    pub(super) args: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -102,7 +95,9 @@ impl Deploy {
         let status = remote.status().await?;
         let code = read(&self.file, status.params.code_bytes)?;
         let names = Names::on_chain(status.chain_id);
-        let input = args::encode(&self.args.args, &names)?;
+        let description = words::of_code(&code);
+        let input = self.args.encode("init", &description, &names)?;
+        let words = Words::new(description, "init", None);
         let bytes = code.len() as u64 + input.len() as u64;
         let per_byte = status
             .params
@@ -114,13 +109,13 @@ impl Deploy {
         let value = self.value;
         let action = Action::Deploy { code, input, value };
         self.terms
-            .send(action, fuel, None, &status, remote, output)
+            .send(action, fuel, words, &status, remote, output)
             .await
     }
 }
 
 /// Reads a file of at most `limit` bytes.
-fn read(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
@@ -140,7 +135,9 @@ impl Call {
         let status = remote.status().await?;
         let names = Names::on_chain(status.chain_id);
         let contract = names.resolve(&self.contract)?;
-        let input = args::encode(&self.args.args, &names)?;
+        let description = words::of_contract(remote, &contract).await?;
+        let input = self.args.encode(&self.method, &description, &names)?;
+        let words = Words::new(description, &self.method, self.returns);
         let action = Action::Call {
             contract,
             method: self.method,
@@ -148,7 +145,7 @@ impl Call {
             value: self.value,
         };
         self.terms
-            .send(action, DEFAULT_FUEL, self.returns, &status, remote, output)
+            .send(action, DEFAULT_FUEL, words, &status, remote, output)
             .await
     }
 }
@@ -162,7 +159,14 @@ impl Transfer {
             amount: self.amount,
         };
         self.terms
-            .send(action, DEFAULT_FUEL, None, &status, remote, output)
+            .send(
+                action,
+                DEFAULT_FUEL,
+                Words::default(),
+                &status,
+                remote,
+                output,
+            )
             .await
     }
 }
@@ -172,7 +176,7 @@ impl Terms {
         self,
         action: Action,
         default_fuel: u64,
-        returns: Option<ReturnType>,
+        mut words: Words,
         status: &StatusJson,
         remote: &Remote,
         output: &Output,
@@ -217,21 +221,21 @@ impl Terms {
             Some(self.timeout * 1000),
         );
         let answer = remote.ask(submit).await?;
-        output.show(&answer, |answer| {
+        let mut decoded = None;
+        if let Some(receipt) = &answer.receipt {
+            words.learn(remote, receipt).await;
+            decoded = words.decoded(&receipt.outcome, &receipt.events);
+        }
+        let answer = &answer;
+        output.show(&WithWords { answer, decoded }, |_| {
             let mut table = Table::default();
             table.row("transaction", answer.hash);
             if let Some(receipt) = &answer.receipt {
-                show_receipt(
-                    &mut table,
-                    receipt,
-                    Some(fuel_limit),
-                    returns.as_ref(),
-                    &names,
-                );
+                show_receipt(&mut table, receipt, Some(fuel_limit), &words, &names);
             }
             table
         })?;
-        match answer.receipt {
+        match &answer.receipt {
             Some(receipt) => Ok(exit_code(&receipt.outcome)),
             None => bail!(
                 "not in a block after {} seconds; `slackline tx {}` will tell what became of it",
@@ -255,15 +259,14 @@ pub(super) fn show_receipt(
     table: &mut Table,
     receipt: &ReceiptJson,
     fuel_limit: Option<u64>,
-    returns: Option<&ReturnType>,
+    words: &Words,
     names: &Names,
 ) {
     table.row(
         "block",
         format!("{}, index {}", receipt.height, receipt.index),
     );
-    table.outcome(&receipt.outcome);
-    show_returned(table, &receipt.outcome, returns, names);
+    words.show_outcome(table, &receipt.outcome, names);
     if let Some(contract) = &receipt.contract {
         table.row("contract", contract);
     }
@@ -273,25 +276,7 @@ pub(super) fn show_receipt(
     if receipt.deposit != "0" {
         table.row("deposit", &receipt.deposit);
     }
-    table.events(&receipt.events);
-}
-
-/// Adds what a method returned, decoded if its type is known, if it returned anything.
-pub(super) fn show_returned(
-    table: &mut Table,
-    outcome: &OutcomeJson,
-    returns: Option<&ReturnType>,
-    names: &Names,
-) {
-    if outcome.outcome != OutcomeKind::Success {
-        return;
-    }
-    match returns.map(|returns| returns.decode(&outcome.data.0, names)) {
-        Some(Ok(value)) => table.row("returned", printable(&value)),
-        Some(Err(error)) => table.row("returned", format!("0x{} ({error})", outcome.data)),
-        None if outcome.data.0.is_empty() => return,
-        None => table.row("returned", format!("0x{}", outcome.data)),
-    };
+    words.show_events(table, &receipt.events);
 }
 
 /// Fuel used, and of how much if that is known.

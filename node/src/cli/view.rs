@@ -3,9 +3,10 @@
 use super::number;
 use super::output::{Output, Table};
 use super::remote::Remote;
-use super::transact::{MethodArgs, exit_code, fuel, show_returned};
+use super::transact::{exit_code, fuel};
+use super::words::{self, MethodArgs, WithWords, Words};
 use clap::Args;
-use slackline_node::args::{self, ReturnType};
+use slackline_node::args::ReturnType;
 use slackline_node::rpc::api::ApiClient;
 use std::process::ExitCode;
 
@@ -36,7 +37,9 @@ impl View {
             .caller
             .map(|caller| names.resolve(&caller))
             .transpose()?;
-        let input = args::encode(&self.args.args, &names)?;
+        let description = words::of_contract(remote, &contract).await?;
+        let input = self.args.encode(&self.method, &description, &names)?;
+        let words = Words::new(description, &self.method, self.returns);
         let call = remote.client().call_view(
             contract.to_string(),
             self.method,
@@ -45,12 +48,12 @@ impl View {
             Some(self.fuel_limit),
         );
         let answer = remote.ask(call).await?;
-        output.show(&answer, |answer| {
+        let answer = &answer;
+        let decoded = words.decoded(&answer.outcome, &[]);
+        output.show(&WithWords { answer, decoded }, |_| {
             let mut table = Table::default();
-            table
-                .row("after block", answer.height)
-                .outcome(&answer.outcome);
-            show_returned(&mut table, &answer.outcome, self.returns.as_ref(), &names);
+            table.row("after block", answer.height);
+            words.show_outcome(&mut table, &answer.outcome, &names);
             table.row("fuel used", fuel(answer.fuel_used, Some(self.fuel_limit)));
             table
         })?;

@@ -5,8 +5,8 @@
 
 use super::error::RpcError;
 use super::types::{
-    AccountJson, BlockJson, MethodsJson, StatusJson, Submitted, TransactionAnswer, ViewJson,
-    WaitUntil,
+    AbiJson, AccountJson, BlockJson, MethodsJson, StatusJson, Submitted, TransactionAnswer,
+    ViewJson, WaitUntil,
 };
 use jsonrpsee::proc_macros::rpc;
 
@@ -66,6 +66,11 @@ pub trait Api {
     /// The names of a contract's methods.
     #[method(name = "get_methods", param_kind = map, blocking)]
     fn get_methods(&self, contract: String) -> Result<MethodsJson, RpcError>;
+
+    /// What a contract says about itself: its methods with their arguments, results and errors, its events, the types of these. The
+    /// crate `slackline-abi` turns arguments, results, errors and events into JSON with it, and back.
+    #[method(name = "get_abi", param_kind = map, blocking)]
+    fn get_abi(&self, contract: String) -> Result<AbiJson, RpcError>;
 
     /// The node, its chain, and how busy they are.
     #[method(name = "get_status")]

@@ -6,7 +6,7 @@
 use super::api::{ApiServer, DEFAULT_TIMEOUT_MS, DEFAULT_VIEW_FUEL, MAX_TIMEOUT_MS};
 use super::error::RpcError;
 use super::types::{
-    AccountJson, BlockJson, MempoolJson, MethodsJson, NodeState, ParamsJson, StatusJson,
+    AbiJson, AccountJson, BlockJson, MempoolJson, MethodsJson, NodeState, ParamsJson, StatusJson,
     SubmitStatus, Submitted, TransactionAnswer, TransactionStatus, ViewJson, WaitUntil, parse_hex,
 };
 use crate::mempool::Verdict;
@@ -235,6 +235,19 @@ impl ApiServer for Handler {
             Some(methods) => Ok(MethodsJson { contract, methods }),
             None => Err(RpcError::NoContract { contract }),
         }
+    }
+
+    fn get_abi(&self, contract: String) -> Result<AbiJson, RpcError> {
+        let contract = parse("contract", &contract)?;
+        let abi = self.chain.abi(&contract)?;
+        if abi.is_none() && self.chain.account(&contract)?.code.is_none() {
+            return Err(RpcError::NoContract { contract });
+        }
+        Ok(AbiJson {
+            contract,
+            // Whoever deployed the contract may have written anything there.
+            abi: abi.and_then(|abi| serde_json::from_slice(&abi).ok()),
+        })
     }
 
     fn get_status(&self) -> Result<StatusJson, RpcError> {

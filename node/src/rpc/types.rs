@@ -455,6 +455,15 @@ pub struct MethodsJson {
     pub methods: Vec<String>,
 }
 
+/// Answer to [`get_abi`](super::api::ApiServer::get_abi).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AbiJson {
+    /// The contract.
+    pub contract: Address,
+    /// What its code says about itself, unchecked; `null` if that is nothing, or no JSON.
+    pub abi: Option<serde_json::Value>,
+}
+
 /// Whether the node accepts transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -335,6 +335,7 @@ async fn parameters_that_make_no_sense() {
         "hash",
     );
     invalid(refusal(client.get_methods(String::new()).await), "contract");
+    invalid(refusal(client.get_abi(String::new()).await), "contract");
     let (code, data) = refusal(client.get_methods(nowhere.to_string()).await);
     assert_eq!((code, &data["kind"]), (1010, &json!("no_contract")));
     let refused = refusal(client.get_block(Some(u64::MAX)).await);

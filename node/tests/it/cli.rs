@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 /// Exit code, standard output, standard error.
-fn seen(output: Output) -> (i32, String, String) {
+pub(crate) fn seen(output: Output) -> (i32, String, String) {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (
         output.status.code().unwrap(),
@@ -18,7 +18,7 @@ fn seen(output: Output) -> (i32, String, String) {
 }
 
 /// The value beside `label` in a table.
-fn cell<'a>(table: &'a str, label: &str) -> &'a str {
+pub(crate) fn cell<'a>(table: &'a str, label: &str) -> &'a str {
     let line = table
         .lines()
         .find(|line| line.starts_with(&format!("{label}  ")));

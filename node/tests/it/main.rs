@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cli;
+mod contracts;
 mod crash;
 mod process;
 mod rpc;

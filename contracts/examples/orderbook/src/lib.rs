@@ -63,6 +63,7 @@ pub mod orderbook {
     use super::FungibleClient;
     use core::ops::Bound;
     use slackline::prelude::*;
+    use slackline::storage::Iter;
     use slackline::{caller, self_address};
 
     /// The most orders that one call matches.
@@ -297,13 +298,17 @@ pub mod orderbook {
             let lot = self.market().lot;
             let (mut open, mut paid) = (lots, 0u128);
             let mut fills_left = max_fills.min(MAX_FILLS);
+            // Where to go on: a search from the front would pass over, and pay for, all keys that this call has deleted.
+            let mut last = None;
             let rests = loop {
                 if open == 0 {
                     break false;
                 }
-                let Some(Entry { id, mut order }) = self.best(side.other()) else {
+                let next = self.resting(side.other(), last).next().map(entry);
+                let Some(Entry { id, mut order }) = next else {
                     break true;
                 };
+                last = Some(id);
                 if !side.accepts(price, id.price) {
                     break true;
                 }
@@ -413,22 +418,27 @@ pub mod orderbook {
         /// The order that is matched next on a side.
         #[view]
         pub fn best(&self, side: Side) -> Option<Entry> {
-            self.book.prefix(&side.is_buy()).next().map(entry)
+            self.resting(side, None).next().map(entry)
         }
 
         /// Orders on a side, in the order in which they are matched: at most `limit`, and 50, from behind `after` on.
         #[view]
         pub fn orders(&self, side: Side, after: Option<OrderId>, limit: u32) -> Vec<Entry> {
-            let low = match after {
-                Some(after) => Bound::Excluded(OrderId { side, ..after }.key()),
-                None => Bound::Included((side.is_buy(), 0, 0)),
-            };
-            let high = Bound::Included((side.is_buy(), u64::MAX, u64::MAX));
-            self.book
-                .range((low, high))
+            self.resting(side, after)
                 .take(limit.min(MAX_LISTED) as usize)
                 .map(entry)
                 .collect()
+        }
+
+        /// Orders on a side, from behind `after` on.
+        fn resting(&self, side: Side, after: Option<OrderId>) -> Iter<'_, (bool, u64, u64), Order> {
+            let Some(after) = after else {
+                return self.book.prefix(&side.is_buy());
+            };
+            let low = OrderId { side, ..after }.key();
+            let high = (side.is_buy(), u64::MAX, u64::MAX);
+            self.book
+                .range((Bound::Excluded(low), Bound::Included(high)))
         }
 
         fn rest(&mut self, side: Side, price: u64, owner: Address, lots: u64) -> Result<OrderId> {

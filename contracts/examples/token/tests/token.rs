@@ -146,9 +146,10 @@ fn too_little_fuel_leaves_nothing() -> Result<()> {
     let (alice, bob) = (kit.account("alice"), kit.account("bob"));
     let token = deployed(&kit, 1000)?;
     let transfer = kit.call(&alice, token, "transfer").args(&(&bob, 5u128));
+    // The first one finds no balance of Bob's to read.
+    assert!(transfer.clone().send()?.is_ok());
     let needed = transfer.clone().send()?.expect_ok().fuel();
-    // The balance of bob is no longer new, so it takes no more than that.
-    let done = transfer.clone().fuel(needed / 2).send()?;
+    let done = transfer.clone().fuel(needed - 1).send()?;
     assert_eq!(done.expect_abort(), AbortReason::OutOfFuel);
     assert!(transfer.fuel(needed).send()?.is_ok());
     Ok(())
@@ -163,7 +164,7 @@ fn only_the_owner_mints_and_nobody_pays() -> Result<()> {
     assert_eq!(mint(&bob).send()?.expect_revert::<Error>(), Error::NotOwner);
     let text = mint(&alice).value(1).send()?.expect_revert_text();
     assert_eq!(text, "method is not payable");
-    mint(&alice).send()?.expect_ok();
+    assert!(mint(&alice).send()?.is_ok());
     assert_eq!(kit.view(token, "total_supply").get::<u128>()?, 1005);
     Ok(())
 }
