@@ -182,5 +182,5 @@ mod tests {
         assert_eq!(hex::encode(ProtocolParams::v1().fingerprint()), FINGERPRINT);
     }
 
-    const FINGERPRINT: &str = "caafc8f57ca3bd0f4c238d8d544c87049d3aecad424fc25182366c6980ec7668";
+    const FINGERPRINT: &str = "bf8fb680c5399c7d3a8ffc213d0714982cd178585144ffc7276815fbe9887a29";
 }

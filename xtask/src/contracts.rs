@@ -8,6 +8,9 @@ use anyhow::{Context, Result, bail};
 use crate::files;
 pub use slackline_contract_build::{DEBIAN_RUSTC, TARGET, Toolchain, debian_sysroot, linker};
 
+/// What is promised of the code that the SDK makes: contracts that stay below so many bytes.
+const SIZES: [(&str, usize); 2] = [("counter", 8 << 10), ("token", 25 << 10)];
+
 /// Builds the packages `contracts/examples/*`, and assembles those that are WebAssembly text, `*/<name>.wat`. A file in
 /// `target/contracts/` is only written when its bytes change.
 pub fn build(root: &Path) -> Result<()> {
@@ -23,6 +26,13 @@ pub fn build(root: &Path) -> Result<()> {
     };
     for manifest_dir in subdirectories_with(&examples, |_| "Cargo.toml".to_owned())? {
         let built = slackline_contract_build::build(&manifest_dir)?;
+        let limit = SIZES.iter().find(|(name, _)| *name == built.package);
+        if let Some((name, limit)) = limit.filter(|(_, limit)| built.wasm.len() >= *limit) {
+            bail!(
+                "{name}.wasm has {} bytes, and is to stay below {limit}: what has the SDK begun to link?",
+                built.wasm.len()
+            );
+        }
         update(&built.package, &built.wasm)?;
     }
     for dir in subdirectories_with(&examples, |name| format!("{name}.wat"))? {
