@@ -32,7 +32,7 @@
 //! // What does not succeed is a result, too. `expect_revert::<Error>()` is the contract's error.
 //! let done = kit.call(&bob, counter, "increment").args(&u64::MAX).send()?;
 //! assert_eq!(done.revert_json().unwrap(), "Overflow");
-//! let done = kit.call(&bob, counter, "increment").args(&1u64).fuel(120_000).send()?;
+//! let done = kit.call(&bob, counter, "increment").args(&1u64).fuel(205_000).send()?;
 //! assert_eq!(done.expect_abort(), AbortReason::OutOfFuel);
 //!
 //! assert_eq!(kit.view(counter, "get").get::<u64>()?, 43);

@@ -58,7 +58,7 @@ fn script() -> Result<Vec<Step>> {
         step("spin", "no_such_method", (), PLENTY)?,
     ];
     // Close to every limit: where a call that uses `n` is given less.
-    for limit in (225_000..1_025_000).step_by(99_730) {
+    for limit in (305_000..1_105_000).step_by(99_730) {
         steps.push(step("token", "transfer", (bob, 1u128), limit)?);
         steps.push(step("spin", "touch_many", 2u64, limit)?);
     }

@@ -47,6 +47,6 @@ fn it_is_small_and_cheap() -> Result<()> {
         .args(&1u64)
         .send()?
         .expect_ok()
-        .fuel_at_most(250_000);
+        .fuel_at_most(330_000);
     Ok(())
 }
