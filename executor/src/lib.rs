@@ -33,6 +33,7 @@ pub mod params;
 mod state;
 mod store;
 pub mod thread;
+pub mod trace;
 mod vm;
 
 pub use chain::{
