@@ -3,6 +3,7 @@
 //! ```text
 //!   contract's directory ──▶ cargo rustc --release --target wasm32-unknown-unknown ──▶ strip ──▶ Built { wasm, path }
 //!                              ▲ Toolchain: rustup's target, or Debian's rustc with its sources
+//!                                                                     └──▶ Built { debug_path }: the same code, not stripped
 //! ```
 //!
 //! The build tool of the repository, `slackline contract build` and the testkit all use this, so that they
@@ -33,7 +34,13 @@ pub struct Built {
     pub wasm: Vec<u8>,
     /// A file with the same bytes: `<target directory>/contracts/<package>.wasm`.
     pub path: PathBuf,
+    /// A file with the same code and its names, DWARF and [`SOURCES_SECTION`]: `<target directory>/contracts/<package>.debug.wasm`.
+    pub debug_path: PathBuf,
 }
+
+/// Custom section of files with debug information: where the paths in that begin, and the directories that they stand for, as in
+/// `/contracts<tab>/home/me/contracts`, one a line. The longest prefix that fits counts.
+pub const SOURCES_SECTION: &str = "slackline_sources";
 
 /// Why a contract was not built.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +173,7 @@ pub fn build(manifest_dir: &Path) -> Result<Built, BuildError> {
 
     let out = metadata.target_directory.join("contracts");
     let path = out.join(format!("{}.wasm", package.name));
+    let debug_path = out.join(format!("{}.debug.wasm", package.name));
     fs::create_dir_all(&out).map_err(io(&out))?;
     let lock = out.join(format!("{}.lock", package.name));
     let lock = File::create(&lock)
@@ -176,15 +184,17 @@ pub fn build(manifest_dir: &Path) -> Result<Built, BuildError> {
     let run = std::env::var("NEXTEST_RUN_ID").ok();
     let built_in = out.join(format!("{}.run", package.name));
     let is_built = run.is_some() && fs::read_to_string(&built_in).ok() == run;
-    if !is_built {
-        compile(dir, &metadata, package)?;
+    if !is_built || !debug_path.is_file() {
+        let remapped = compile(dir, &metadata, package)?;
         let built = metadata.target_directory.join(TARGET).join("release");
         let built = built.join(format!("{}.wasm", library.name.replace('-', "_")));
-        let wasm = fs::read(&built).map_err(io(&built))?;
-        let wasm = strip(&wasm).map_err(|reason| BuildError::NotWasm {
+        let debug = fs::read(&built).map_err(io(&built))?;
+        let wasm = strip(&debug).map_err(|reason| BuildError::NotWasm {
             path: built,
             reason,
         })?;
+        let debug = with_sources(debug, &remapped);
+        fs::write(&debug_path, debug).map_err(io(&debug_path))?;
         if !fs::read(&path).is_ok_and(|old| old == wasm) {
             fs::write(&path, &wasm).map_err(io(&path))?;
         }
@@ -198,7 +208,26 @@ pub fn build(manifest_dir: &Path) -> Result<Built, BuildError> {
         package: package.name.clone(),
         wasm,
         path,
+        debug_path,
     })
+}
+
+/// `wasm` with a [`SOURCES_SECTION`].
+fn with_sources(mut wasm: Vec<u8>, remapped: &[(PathBuf, String)]) -> Vec<u8> {
+    let mut body = vec![SOURCES_SECTION.len() as u8];
+    body.extend(SOURCES_SECTION.as_bytes());
+    for (from, to) in remapped {
+        body.extend(format!("{to}\t{}\n", from.display()).as_bytes());
+    }
+    wasm.push(0);
+    let mut len = body.len();
+    while len >= 0x80 {
+        wasm.push(0x80 | (len & 0x7f) as u8);
+        len >>= 7;
+    }
+    wasm.push(len as u8);
+    wasm.extend(body);
+    wasm
 }
 
 /// The directory that cargo builds in for the package or workspace in `dir`.
@@ -240,7 +269,12 @@ fn metadata(dir: &Path) -> Result<Metadata, BuildError> {
     serde_json::from_slice(&output.stdout).map_err(|error| unreadable(error.to_string()))
 }
 
-fn compile(dir: &Path, metadata: &Metadata, package: &Package) -> Result<(), BuildError> {
+/// Returns the directories that do not appear in what is built, each with what appears instead.
+fn compile(
+    dir: &Path,
+    metadata: &Metadata,
+    package: &Package,
+) -> Result<Vec<(PathBuf, String)>, BuildError> {
     let toolchain = Toolchain::find(dir)?;
     let root = &metadata.workspace_root;
     // The last that fits is taken.
@@ -255,10 +289,12 @@ fn compile(dir: &Path, metadata: &Metadata, package: &Package) -> Result<(), Bui
         }
     }
     remap.push((root.clone(), "/contracts".to_owned()));
-    let remap: Vec<String> = remap
+    let mut flags: Vec<String> = remap
         .iter()
         .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
         .collect();
+    // In a profile these would go into the names of symbols, and with them into the order of functions: the code would be another.
+    flags.extend(["-Cdebuginfo=2", "-Cstrip=none"].map(str::to_owned));
 
     let mut command = cargo(dir);
     command
@@ -267,7 +303,7 @@ fn compile(dir: &Path, metadata: &Metadata, package: &Package) -> Result<(), Bui
         .args(["--package", &package.name])
         // Cargo joins these with the rustflags of .cargo/config.toml, which RUSTFLAGS would replace.
         .arg("--config")
-        .arg(format!("target.{TARGET}.rustflags={remap:?}"));
+        .arg(format!("target.{TARGET}.rustflags={flags:?}"));
     if !io::stderr().is_terminal() {
         command.arg("--quiet");
     }
@@ -279,7 +315,7 @@ fn compile(dir: &Path, metadata: &Metadata, package: &Package) -> Result<(), Bui
             status,
         });
     }
-    Ok(())
+    Ok(remap)
 }
 
 /// The directory in which cargo keeps what it downloads.

@@ -7,6 +7,7 @@ use crate::params::ProtocolParams;
 use crate::state::{BlockState, Overlay, writes_hash};
 use crate::store::{BlockWrites, Store, StoreError};
 use crate::thread::on_large_stack;
+use crate::trace::{CallTrace, Recorder};
 use crate::types::{
     Account, Action, Address, Block, Hash, Header, Outcome, Receipt, SignedTransaction, list_hash,
 };
@@ -631,17 +632,51 @@ impl Chain {
         transactions: &[SignedTransaction],
         signatures: Signatures,
     ) -> Result<Vec<Result<Receipt, AdmitError>>, ExecutionError> {
+        let time_ms = self.head().timestamp_ms;
+        let results = self.simulate_traced(transactions, signatures, time_ms, || None)?;
+        let receipts = results.into_iter().map(|result| Ok(result?.0));
+        Ok(receipts.collect())
+    }
+
+    /// What would become of `transactions` in the next block, at `timestamp_ms` or its parent's time if that is later, with
+    /// what happens in them; `None` where no contract is called. Keeps nothing. Blocks the thread, like
+    /// [`Chain::produce_block`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Chain::simulate`].
+    #[expect(clippy::type_complexity, reason = "as that of simulate")]
+    pub fn trace(
+        &self,
+        transactions: &[SignedTransaction],
+        timestamp_ms: u64,
+    ) -> Result<Vec<Result<(Receipt, Option<CallTrace>), AdmitError>>, ExecutionError> {
+        let recorder = || Some(Box::default());
+        self.simulate_traced(transactions, Signatures::Trust, timestamp_ms, recorder)
+    }
+
+    #[expect(clippy::type_complexity, reason = "as that of simulate")]
+    fn simulate_traced(
+        &self,
+        transactions: &[SignedTransaction],
+        signatures: Signatures,
+        timestamp_ms: u64,
+        recorder: impl Fn() -> Option<Box<Recorder>> + Sync,
+    ) -> Result<Vec<Result<(Receipt, Option<CallTrace>), AdmitError>>, ExecutionError> {
         let parent = self.head();
-        let executor = self.executor(&parent, parent.timestamp_ms, signatures);
+        let timestamp_ms = timestamp_ms.max(parent.timestamp_ms);
+        let executor = self.executor(&parent, timestamp_ms, signatures);
         let state = Arc::new(self.state());
         on_large_stack(|| {
             let mut index = 0;
             transactions
                 .iter()
                 .map(|signed| {
-                    let result = executor.transact(&state, signed, index)?;
+                    let mut trace = recorder();
+                    let result = executor.transact_traced(&state, signed, index, &mut trace)?;
                     index += u32::from(result.is_ok());
-                    Ok(result)
+                    let trace = trace.and_then(|trace| trace.into_trace());
+                    Ok(result.map(|receipt| (receipt, trace)))
                 })
                 .collect()
         })
@@ -655,6 +690,26 @@ impl Chain {
     ///
     /// See [`ViewError`].
     pub fn view(&self, call: &ViewCall) -> Result<ViewResult, ViewError> {
+        Ok(self.view_traced(call, None)?.0)
+    }
+
+    /// [`Chain::view`], with what happens in it.
+    ///
+    /// # Errors
+    ///
+    /// See [`ViewError`].
+    pub fn trace_view(
+        &self,
+        call: &ViewCall,
+    ) -> Result<(ViewResult, Option<CallTrace>), ViewError> {
+        self.view_traced(call, Some(Box::default()))
+    }
+
+    fn view_traced(
+        &self,
+        call: &ViewCall,
+        trace: Option<Box<Recorder>>,
+    ) -> Result<(ViewResult, Option<CallTrace>), ViewError> {
         let limits = &self.params.limits;
         if call.fuel_limit > limits.transaction_fuel {
             return Err(ViewError::FuelLimitTooHigh {
@@ -677,7 +732,8 @@ impl Chain {
             origin: call.caller,
         };
         let called = on_large_stack(|| {
-            let run = self.vm.run(env, Overlay::new(Arc::new(self.state())))?;
+            let mut run = self.vm.run(env, Overlay::new(Arc::new(self.state())))?;
+            run.trace = trace;
             let inner = Call {
                 contract: call.contract,
                 caller: call.caller,
@@ -687,9 +743,10 @@ impl Chain {
                 fuel: call.fuel_limit,
                 read_only: true,
             };
-            self.vm.call(run, inner).map(|(_, called)| called)
+            let (run, called) = self.vm.call(run, inner)?;
+            Ok((called, run.trace))
         });
-        let Called { ended, used } =
+        let (Called { ended, used }, trace) =
             called.unwrap_or_else(|error| Err(ExecutionError::Engine(error.to_string())))?;
         let outcome = match ended {
             Ended::Returned(data) => Outcome::Success { data },
@@ -709,11 +766,12 @@ impl Chain {
                 data: refusal.to_string().into_bytes(),
             },
         };
-        Ok(ViewResult {
+        let result = ViewResult {
             outcome,
             fuel_used: used,
             height: head.height,
-        })
+        };
+        Ok((result, trace.and_then(|trace| trace.into_trace())))
     }
 
     /// What the asynchronous checks have done since the chain was opened.

@@ -5,6 +5,7 @@ use crate::host::{Env, Run};
 use crate::params::ProtocolParams;
 use crate::state::{BlockState, Overlay};
 use crate::store::StoreError;
+use crate::trace::Recorder;
 use crate::types::{
     Account, Action, Address, Hash, Outcome, Receipt, SignedTransaction, Transaction, digest,
     encode,
@@ -148,6 +149,17 @@ impl Executor<'_> {
         signed: &SignedTransaction,
         index: u32,
     ) -> Result<Result<Receipt, AdmitError>, ExecutionError> {
+        self.transact_traced(block, signed, index, &mut None)
+    }
+
+    /// The same, with what happens recorded if there is something to record it with.
+    pub(crate) fn transact_traced(
+        &self,
+        block: &Arc<BlockState>,
+        signed: &SignedTransaction,
+        index: u32,
+        trace: &mut Option<Box<Recorder>>,
+    ) -> Result<Result<Receipt, AdmitError>, ExecutionError> {
         let tx = &signed.transaction;
         let sender = tx.sender_address();
         let mut account = block.account(&sender)?;
@@ -173,8 +185,11 @@ impl Executor<'_> {
             proposer: self.proposer,
             origin: sender,
         };
-        let run = self.vm.run(env, overlay)?;
+        let mut run = self.vm.run(env, overlay)?;
+        run.trace = trace.take();
         let mut acted = self.act(run, tx, sender, nonce, tx.fuel_limit - intrinsic)?;
+
+        *trace = acted.run.trace.take();
 
         let fuel_used = intrinsic + acted.used;
         let fee = u128::from(fuel_used) * price;

@@ -33,7 +33,7 @@ pub mod params;
 mod state;
 mod store;
 pub mod thread;
-pub mod types;
+pub mod trace;
 mod vm;
 
 pub use chain::{
@@ -45,6 +45,7 @@ pub use params::ProtocolParams;
 pub use slackline_metering::{HistogramSnapshot, Mode, Overshoot};
 pub use slackline_sandbox as sandbox;
 pub use slackline_sandbox::CodeError;
+pub use slackline_types as types;
 pub use store::StoreError;
 pub use types::*;
 pub use vm::{ExecutionError, MeteringStats};

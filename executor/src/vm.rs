@@ -354,7 +354,13 @@ impl Vm {
             return Ok((run, Called::refused(Refusal::Balance)));
         }
         run.active.push(call.contract);
+        if let Some(trace) = &mut run.trace {
+            trace.enter(&call, code);
+        }
         let (mut run, called) = self.execute(run, &contract, export, call)?;
+        if let Some(trace) = &mut run.trace {
+            trace.leave(&called);
+        }
         run.active.pop();
         if !matches!(called.ended, Ended::Returned(_)) {
             run.overlay.undo(checkpoint);

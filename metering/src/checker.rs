@@ -3,8 +3,8 @@
 use crate::watchdog::Watch;
 use crate::{Histogram, HistogramSnapshot, platform, profile, thread};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// Why a thread cannot be checked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,12 +59,32 @@ impl AsyncFuelChecker {
         });
     }
 
+    /// Makes the thread stop what it executes, soon, whatever its fuel: it raises `Trap::OutOfFuel` where it is found in the body of a wasm
+    /// function. If it is elsewhere it is looked at again, as long as it is watched (see [`crate::Watchdog`]); whoever
+    /// executes must look at [`AsyncFuelChecker::is_cancelled`] before going on in wasm, and when a call has ended: its result then means nothing.
+    /// That lasts until the thread calls [`AsyncFuelChecker::resume`]. Returns at once.
+    pub fn cancel(&self) {
+        self.thread.cancel.store(true, SeqCst);
+        self.check();
+    }
+
+    /// Takes [`AsyncFuelChecker::cancel`] back. To be called on the thread, outside wasm; a check that is still on its way does no harm afterwards.
+    pub fn resume(&self) {
+        self.thread.cancel.store(false, SeqCst);
+    }
+
+    /// Whether what the thread executes is cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.thread.cancel.load(SeqCst)
+    }
+
     /// What checks of this thread have done so far.
     pub fn stats(&self) -> CheckStats {
         CheckStats {
             sent: self.thread.sent.load(Relaxed),
             landed: self.thread.landed.load(Relaxed),
             stopped: self.thread.stopped.load(Relaxed),
+            cancelled: self.thread.cancelled.load(Relaxed),
             last_overshoot: self.thread.last_overshoot.load(Relaxed),
             last_overshoot_ns: self.thread.last_overshoot_ns.load(Relaxed),
             max_overshoot: self.thread.max_overshoot.load(Relaxed),
@@ -94,6 +114,8 @@ pub struct CheckStats {
     pub landed: u64,
     /// Of those, the ones that found it out of fuel.
     pub stopped: u64,
+    /// Of those that landed, the ones that found it within its limit and cancelled.
+    pub cancelled: u64,
     /// Fuel past the limit when last stopped.
     pub last_overshoot: u64,
     /// The same as a time, in nanoseconds: see [`Overshoot::ns`]. 0 if that execution was not watched.
@@ -155,9 +177,13 @@ pub(crate) struct ThreadCell {
     pub(crate) handle: thread::Handle,
     pub(crate) last_sample: profile::LastSample,
     pub(crate) watch: Watch,
+    /// What executes is to be stopped whatever its fuel. Set by others, taken back by the thread outside wasm: so whoever finds the thread
+    /// in wasm with this set finds it in what was cancelled.
+    cancel: AtomicBool,
     sent: AtomicU64,
     landed: AtomicU64,
     stopped: AtomicU64,
+    cancelled: AtomicU64,
     last_overshoot: AtomicU64,
     last_overshoot_ns: AtomicU64,
     max_overshoot: AtomicU64,
@@ -172,14 +198,32 @@ impl ThreadCell {
         self.sent.fetch_add(1, Relaxed);
     }
 
-    /// A check found the thread at `pc` in a body of `module`, with `counter`. Async-signal-safe: atomics and clocks.
-    pub(crate) fn landed(&self, module: u64, pc: usize, counter: i64) {
+    /// A check found the thread at `pc` in a body of `module`, with `counter`. True if it is to be stopped there. Async-signal-safe: atomics
+    /// and clocks.
+    pub(crate) fn landed(&self, module: u64, pc: usize, counter: i64) -> bool {
         profile::record(&self.last_sample, module, pc, counter);
         self.landed.fetch_add(1, Relaxed);
         match u64::try_from(counter) {
-            Ok(past) => self.stopped(past.saturating_add(1)),
+            Ok(past) => {
+                self.stopped(past.saturating_add(1));
+                true
+            }
+            Err(_) if self.cancel.load(SeqCst) => {
+                self.cancelled.fetch_add(1, Relaxed);
+                true
+            }
             // The counter starts at minus the limit minus one.
-            Err(_) => self.watch.within_limit(counter.unsigned_abs() - 1),
+            Err(_) => {
+                self.watch.within_limit(counter.unsigned_abs() - 1);
+                false
+            }
+        }
+    }
+
+    /// A check found the thread outside the bodies of wasm functions. Async-signal-safe.
+    pub(crate) fn missed(&self) {
+        if self.cancel.load(SeqCst) {
+            self.watch.look_again();
         }
     }
 

@@ -1,8 +1,8 @@
 //! What a check does once a thread is interrupted, whatever interrupted it.
 //!
 //! If the interrupted pc is in a registered function body, the pinned register holds the counter (see
-//! [`slackline_metering_pass`]). If that is at zero or above, pc is set to the landing pad, an instruction that raises a wasm
-//! trap. Wasmtime then resumes in the innermost entry trampoline, from what that one has stored; it does
+//! [`slackline_metering_pass`]). If that is at zero or above, or what the thread executes was cancelled, pc is set to the landing pad, an
+//! instruction that raises a wasm trap, whatever the counter. Wasmtime then resumes in the innermost entry trampoline, from what that one has stored; it does
 //! not matter where in the body the thread was, which stack slots were half written, or where the stack pointer was.
 //!
 //! Everything here runs while a thread stands still that may hold any lock, the allocator's included: in a handler on that
@@ -40,14 +40,14 @@ pub(crate) fn prepare() -> Result<(), CheckerError> {
 pub(crate) fn check(cell: &ThreadCell, registers: &mut impl Registers) -> bool {
     let pc = registers.pc();
     let Some(module) = code_table::find(pc) else {
+        cell.missed();
         return false;
     };
-    let counter = registers.counter();
-    cell.landed(module, pc, counter);
-    if counter >= 0 {
+    let stop = cell.landed(module, pc, registers.counter());
+    if stop {
         registers.set_pc(PAD.load(SeqCst));
     }
-    counter >= 0
+    stop
 }
 
 /// Makes hardware traps in `store` give way to out-of-fuel: a trap with the counter over the limit goes to the

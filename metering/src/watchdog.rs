@@ -321,6 +321,14 @@ impl Watch {
         self.deadline_ns.store(after(interval), SeqCst);
     }
 
+    /// A look that was to stop the execution found it outside wasm: another one soon. Async-signal-safe.
+    pub(crate) fn look_again(&self) {
+        if self.deadline_ns.load(SeqCst) != 0 {
+            self.looked_at.store(true, Relaxed);
+            self.deadline_ns.store(after(RETRY_NS.0), SeqCst);
+        }
+    }
+
     /// A signal has stopped nothing. Async-signal-safe: the thread's own signals do not interrupt each other, and a lost update would do no harm.
     fn was_in_vain(&self) {
         let patience = self.patience_ns.load(Relaxed);

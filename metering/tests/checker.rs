@@ -2,7 +2,9 @@
 //! come and go.
 
 use anyhow::{Context, Result, bail, ensure};
-use slackline_metering::{AsyncFuelChecker, CostTable, Limit, MeteredModule, Metering, Mode};
+use slackline_metering::{
+    AsyncFuelChecker, CostTable, Limit, MAX_LIMIT, MeteredModule, Metering, Mode, Watchdog,
+};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, mpsc};
 use wasmtime::{Caller, Config, Engine, Linker, Module, Store, Trap, TypedFunc};
@@ -482,4 +484,48 @@ fn a_module_dropped_early_is_only_checked_by_trampolines() -> Result<()> {
         Ok(())
     })?;
     dropper.join().map_err(|_| anyhow::anyhow!("panicked"))
+}
+
+/// An endless loop within its limit is stopped whenever that is asked for, before it is in wasm too, and what comes after it is not.
+#[test]
+fn what_is_cancelled_stops_and_what_follows_does_not() -> Result<()> {
+    let ours = Ours::new(Mode::Slacked)?;
+    let expected = ours.call("mix", 500, PLENTY)?;
+    ensure!(expected.is_some());
+    let watchdog = Watchdog::start()?;
+    let checker = here()?;
+    let before = checker.stats();
+    let (begin, begun) = mpsc::channel::<u32>();
+    std::thread::scope(|scope| {
+        let cancelled = checker.clone();
+        scope.spawn(move || {
+            for pause in begun {
+                for _ in 0..pause {
+                    std::hint::spin_loop();
+                }
+                cancelled.cancel();
+            }
+        });
+        for round in 0..400u32 {
+            checker.resume();
+            begin.send(round % 20 * 5_000)?;
+            let watch = watchdog.watch(&checker, MAX_LIMIT);
+            // Whoever cancels from here on has it looked at until it is found.
+            if !checker.is_cancelled() {
+                assert_eq!(ours.call("forever", 0, MAX_LIMIT)?, None);
+            }
+            drop(watch);
+            while !checker.is_cancelled() {
+                std::thread::yield_now();
+            }
+            checker.resume();
+            assert_eq!(ours.call("mix", 500, PLENTY)?, expected);
+        }
+        drop(begin);
+        anyhow::Ok(())
+    })?;
+    let after = checker.stats();
+    ensure!(after.cancelled - before.cancelled > 50, "{after:?}");
+    ensure!(after.stopped == before.stopped, "{after:?}");
+    Ok(())
 }

@@ -3,7 +3,9 @@
 use slackline::Address;
 use slackline_abi::{AbiError, DecodeError, EncodeError};
 use slackline_contract_build::BuildError;
-use slackline_executor::{AdmitError, OpenError, ProduceError, StoreError, ViewError};
+use slackline_executor::{
+    AdmitError, ExecutionError, OpenError, ProduceError, StoreError, ViewError,
+};
 use std::fmt;
 use std::io;
 
@@ -37,6 +39,9 @@ pub enum Error {
     /// The block was not made.
     #[error(transparent)]
     Block(#[from] ProduceError),
+    /// The machine has failed in an execution.
+    #[error(transparent)]
+    Execution(#[from] ExecutionError),
     /// The database has failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -67,6 +72,9 @@ pub enum Error {
     /// What was returned is not what the description says.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// What it cost cannot be written down.
+    #[error("what an execution has cost cannot be recorded: {0}")]
+    Record(String),
     /// The arguments cannot be encoded.
     #[error("the arguments cannot be encoded: {0}")]
     Arguments(String),

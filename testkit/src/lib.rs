@@ -52,19 +52,29 @@
 mod account;
 mod done;
 mod error;
+mod measure;
+pub mod record;
 mod request;
 
 pub use account::{Account, NAMES};
 pub use done::{Done, JsonEvent};
 pub use error::{Error, Result};
+pub use measure::Measured;
 pub use request::{Request, View};
 pub use serde_json::{Value, json};
 pub use slackline::{Address, Event};
 pub use slackline_executor::{AbortReason, Mode, Outcome, Receipt};
 
-use request::What;
+use measure::Sections;
+use record::{Execution, Kind, Recording};
+use request::{Called, What};
 use slackline_abi::Contract;
-use slackline_executor::{self as executor, Chain, Genesis, GenesisAccount, Pending};
+use slackline_contract_build::Built;
+use slackline_executor::trace::CallTrace;
+use slackline_executor::{
+    self as executor, Action, Chain, Genesis, GenesisAccount, Pending, SignedTransaction,
+    Transaction, ViewCall, ViewResult,
+};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -99,15 +109,26 @@ macro_rules! contract {
 ///
 /// [`Error::Build`].
 pub fn build(dir: impl AsRef<Path>) -> Result<Vec<u8>> {
-    static BUILT: Mutex<Option<HashMap<PathBuf, Vec<u8>>>> = Mutex::new(None);
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     let built = built.get_or_insert_default();
-    if let Some(code) = built.get(dir.as_ref()) {
-        return Ok(code.clone());
+    if let Some(built) = built.get(dir.as_ref()) {
+        return Ok(built.wasm.clone());
     }
-    let code = slackline_contract_build::build(dir.as_ref())?.wasm;
-    built.insert(dir.as_ref().to_owned(), code.clone());
+    let new = slackline_contract_build::build(dir.as_ref())?;
+    let code = new.wasm.clone();
+    built.insert(dir.as_ref().to_owned(), new);
     Ok(code)
+}
+
+/// What [`build`] has built in this process, by directory.
+static BUILT: Mutex<Option<HashMap<PathBuf, Built>>> = Mutex::new(None);
+
+/// The package that `code` was built of, and the file with its debug information.
+fn built_as(code: &[u8]) -> Option<(String, PathBuf)> {
+    let built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut built = built.as_ref()?.values();
+    let built = built.find(|built| built.wasm == code)?;
+    Some((built.package.clone(), built.debug_path.clone()))
 }
 
 /// What a [`Kit`] begins with.
@@ -144,6 +165,8 @@ pub struct Kit {
     /// The time of the next block, in milliseconds since 1970.
     time_ms: AtomicU64,
     names: HashMap<String, [u8; 32]>,
+    sections: Sections,
+    recording: Option<Recording>,
     /// Keeps the directory.
     _directory: TempDir,
 }
@@ -189,6 +212,8 @@ impl Kit {
                 .iter()
                 .map(|(account, _)| (account.name().to_owned(), account.address().0))
                 .collect(),
+            sections: Sections::default(),
+            recording: Recording::from_environment(),
             _directory: directory,
         })
     }
@@ -250,15 +275,161 @@ impl Kit {
             calls.push(called);
         }
         let time_ms = self.time_ms.load(Ordering::Relaxed);
+        let metered = self.sections.are_metered();
+        let recording = self.recording.as_ref().filter(|_| metered);
+        let traced = match recording {
+            Some(recording) => {
+                let traced = self.chain.trace(&transactions, time_ms)?;
+                let least = match (recording.limits, &transactions[..], &traced[..]) {
+                    // Of several in a block it would depend on the others.
+                    (true, [one], [Ok((receipt, _))]) => self.least_limit(one, receipt, time_ms)?,
+                    _ => None,
+                };
+                Some((traced, transactions.clone(), least))
+            }
+            None => None,
+        };
         let produced = self.chain.produce_block(transactions, time_ms)?;
         if let Some((_, reason)) = produced.dropped.into_iter().next() {
             let what = "a transaction of the block".to_owned();
             return Err(Error::Refused { what, reason });
         }
+        if let (Some(recording), Some((traced, transactions, least))) = (recording, traced) {
+            for (at, traced) in traced.into_iter().enumerate() {
+                let (receipt, trace) = traced.map_err(|error| Error::Record(error.to_string()))?;
+                if receipt != produced.receipts[at] {
+                    let text = format!("{} was not the same twice", calls[at]);
+                    return Err(Error::Record(text));
+                }
+                let tx = &transactions[at].transaction;
+                let mut execution = self.execution(recording, tx, &calls[at], receipt, trace)?;
+                execution.least_limit = least;
+                recording.execution(execution)?;
+            }
+        }
+        if metered {
+            let fuel = produced.receipts.iter().map(|receipt| receipt.fuel_used);
+            self.sections.spend(fuel.sum());
+        }
         let done = calls.into_iter().zip(produced.receipts);
         Ok(done
             .map(|(called, receipt)| Done::of_transaction(self, called, receipt))
             .collect())
+    }
+
+    /// The lowest limit with which `signed`, in the next block, would end as in `receipt`, if that is a success. It can be higher than
+    /// what is used: a callee gets but a share of what its caller has left.
+    fn least_limit(
+        &self,
+        signed: &SignedTransaction,
+        receipt: &Receipt,
+        time_ms: u64,
+    ) -> Result<Option<u64>> {
+        if !receipt.outcome.is_success() {
+            return Ok(None);
+        }
+        let suffices = |limit: u64| -> Result<bool> {
+            let mut signed = signed.clone();
+            signed.transaction.fuel_limit = limit;
+            let traced = self.chain.trace(&[signed], time_ms)?.pop();
+            Ok(
+                matches!(traced, Some(Ok((other, _))) if other.outcome == receipt.outcome
+                && other.fuel_used == receipt.fuel_used),
+            )
+        };
+        if suffices(receipt.fuel_used)? {
+            return Ok(Some(receipt.fuel_used));
+        }
+        // The first does not suffice, the second does.
+        let (mut low, mut high) = (receipt.fuel_used, signed.transaction.fuel_limit);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if suffices(middle)? {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        Ok(Some(high))
+    }
+
+    /// What is written down of a transaction, which the chain has got already.
+    fn execution(
+        &self,
+        recording: &Recording,
+        tx: &Transaction,
+        called: &Called,
+        receipt: Receipt,
+        trace: Option<CallTrace>,
+    ) -> Result<Execution> {
+        let contract = called.contract.map(inner).or(receipt.contract);
+        let code = match contract {
+            Some(contract) => self.chain.account(&contract)?.code,
+            None => None,
+        };
+        let kind = match &tx.action {
+            Action::Transfer { .. } => Kind::Transfer,
+            Action::Deploy { code: wasm, .. } => {
+                if let Some(hash) = code {
+                    recording.code(hash, wasm, built_as(wasm))?;
+                }
+                Kind::Deploy
+            }
+            Action::Call { .. } => Kind::Call,
+        };
+        let execution = Execution {
+            kind,
+            contract,
+            code,
+            method: called.method.clone(),
+            args: self.args_of(contract, trace.as_ref()),
+            fuel_limit: tx.fuel_limit,
+            fuel_used: receipt.fuel_used,
+            intrinsic: receipt.fuel_used - trace.as_ref().map_or(0, |trace| trace.fuel_used),
+            outcome: kind_of(&receipt.outcome).to_owned(),
+            trace,
+            ..self.sections.execution(recording)
+        };
+        Ok(execution)
+    }
+
+    /// The arguments of the outermost call, if its contract says what they are.
+    fn args_of(
+        &self,
+        contract: Option<executor::Address>,
+        trace: Option<&CallTrace>,
+    ) -> Option<Value> {
+        let (contract, trace) = (contract?, trace?);
+        let abi = self.abi(Address(contract.0)).ok()?;
+        abi.decode_args(&trace.method, &trace.input).ok()
+    }
+
+    /// Makes a view, and writes down what it took.
+    fn look(&self, call: &ViewCall) -> Result<ViewResult> {
+        let metered = self.sections.are_metered();
+        let Some(recording) = self.recording.as_ref().filter(|_| metered) else {
+            let result = self.chain.view(call)?;
+            if metered {
+                self.sections.spend(result.fuel_used);
+            }
+            return Ok(result);
+        };
+        let (result, trace) = self.chain.trace_view(call)?;
+        self.sections.spend(result.fuel_used);
+        let execution = Execution {
+            kind: Kind::View,
+            contract: Some(call.contract),
+            code: self.chain.account(&call.contract)?.code,
+            method: Some(call.method.clone()),
+            args: self.args_of(Some(call.contract), trace.as_ref()),
+            fuel_limit: call.fuel_limit,
+            fuel_used: result.fuel_used,
+            outcome: kind_of(&result.outcome).to_owned(),
+            trace,
+            ..self.sections.execution(recording)
+        };
+        recording.execution(execution)?;
+        Ok(result)
     }
 
     /// The height of the last block.
@@ -334,6 +505,15 @@ impl Kit {
     /// The address of an account that the chain began with.
     fn named(&self, name: &str) -> Option<[u8; 32]> {
         self.names.get(name).copied()
+    }
+}
+
+/// `success`, `revert` or `abort`.
+fn kind_of(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Success { .. } => "success",
+        Outcome::Revert { .. } => "revert",
+        Outcome::Abort(_) => "abort",
     }
 }
 

@@ -277,7 +277,7 @@ impl<'k> View<'k> {
             input,
             fuel_limit: self.fuel,
         };
-        let result = kit.chain.view(&call)?;
+        let result = kit.look(&call)?;
         Ok(Done::of_view(kit, called, result))
     }
 }

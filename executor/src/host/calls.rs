@@ -15,12 +15,12 @@ pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
         .func_wrap(MODULE, "deploy", deploy)?
         .func_wrap(MODULE, "upgrade", upgrade)?
         .func_wrap(MODULE, "returned_len", |mut host: Host<'_>| {
-            charge(&mut host, 0)?;
+            charge(&mut host, "returned_len", 0)?;
             Ok(host.data().frame.returned.len() as u32)
         })?
         .func_wrap(MODULE, "returned_read", |mut host: Host<'_>, dst: u32| {
             let len = host.data().frame.returned.len();
-            charge_copy(&mut host, len)?;
+            charge_copy(&mut host, "returned_read", len)?;
             let (memory, state) = guest(&mut host)?;
             Ok(put(memory, "returned_read", dst, &state.frame.returned)?)
         })?;
@@ -40,7 +40,11 @@ fn call(
     flags: u32,
 ) -> HostResult<u32> {
     const NAME: &str = "call";
-    charge_call(&mut host, u64::from(method_len) + u64::from(input_len))?;
+    charge_call(
+        &mut host,
+        NAME,
+        u64::from(method_len) + u64::from(input_len),
+    )?;
     if flags & !STATIC != 0 {
         let function = NAME;
         return Err(HostError::Flags { function, flags }.into());
@@ -86,7 +90,7 @@ fn deploy(
     dst: u32,
 ) -> HostResult<u32> {
     const NAME: &str = "deploy";
-    charge_call(&mut host, input_len.into())?;
+    charge_call(&mut host, NAME, input_len.into())?;
     writable(&host, NAME)?;
     let (memory, state) = guest(&mut host)?;
     let code = Hash(array(memory, NAME, code_hash)?);
@@ -139,7 +143,7 @@ fn upgrade(
     fuel: u64,
 ) -> HostResult<u32> {
     const NAME: &str = "upgrade";
-    charge_call(&mut host, input_len.into())?;
+    charge_call(&mut host, NAME, input_len.into())?;
     writable(&host, NAME)?;
     let (memory, state) = guest(&mut host)?;
     let code = Hash(array(memory, NAME, code_hash)?);
@@ -168,11 +172,11 @@ fn upgrade(
     })
 }
 
-fn charge_call(host: &mut Host<'_>, bytes: u64) -> HostResult<()> {
+fn charge_call(host: &mut Host<'_>, name: &'static str, bytes: u64) -> HostResult<()> {
     let fees = &host.data().params().fees;
     let base = fees.call_base.saturating_add(fees.transfer);
     let fuel = linear(base, fees.host_per_byte, bytes);
-    charge(host, fuel)
+    charge(host, name, fuel)
 }
 
 /// What a callee may use of `wanted`.
@@ -200,11 +204,16 @@ fn nested(
         Ok((run, called)) => {
             state.run = Some(run);
             let status = status(&called.ended);
+            if let Ended::Refused(refusal) = &called.ended
+                && let Some(trace) = state.recorder()
+            {
+                trace.step(Step::Refused(refusal.to_string()));
+            }
             state.frame.returned = match called.ended {
                 Ended::Returned(data) | Ended::Reverted(data) => data,
                 Ended::Aborted(_) | Ended::Refused(_) => Vec::new(),
             };
-            charge_only(host, called.used)?;
+            take(host, called.used)?;
             Ok(status)
         }
         Err(error) => {

@@ -5,12 +5,12 @@ use super::*;
 pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker
         .func_wrap(MODULE, "input_len", |mut host: Host<'_>| {
-            charge(&mut host, 0)?;
+            charge(&mut host, "input_len", 0)?;
             Ok(host.data().frame.input.len() as u32)
         })?
         .func_wrap(MODULE, "input_read", |mut host: Host<'_>, dst: u32| {
             let len = host.data().frame.input.len();
-            charge_copy(&mut host, len)?;
+            charge_copy(&mut host, "input_read", len)?;
             let (memory, state) = guest(&mut host)?;
             Ok(put(memory, "input_read", dst, &state.frame.input)?)
         })?
@@ -49,21 +49,21 @@ pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
             give(&mut host, "value", dst, &value)
         })?
         .func_wrap(MODULE, "fuel_left", |mut host: Host<'_>| {
-            charge(&mut host, 0)?;
+            charge(&mut host, "fuel_left", 0)?;
             let limit = host.data().fuel;
             let used = limit.used(&mut host).ok_or(Trap::OutOfFuel)?;
             Ok(limit.fuel() - used)
         })?
         .func_wrap(MODULE, "block_height", |mut host: Host<'_>| {
-            charge(&mut host, 0)?;
+            charge(&mut host, "block_height", 0)?;
             Ok(host.data_mut().run().env.height)
         })?
         .func_wrap(MODULE, "block_time", |mut host: Host<'_>| {
-            charge(&mut host, 0)?;
+            charge(&mut host, "block_time", 0)?;
             Ok(host.data_mut().run().env.timestamp_ms)
         })?
         .func_wrap(MODULE, "chain_id", |mut host: Host<'_>| {
-            charge(&mut host, 0)?;
+            charge(&mut host, "chain_id", 0)?;
             Ok(host.data_mut().run().env.chain_id)
         })?
         .func_wrap(MODULE, "block_proposer", |mut host: Host<'_>, dst: u32| {
@@ -78,7 +78,7 @@ pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
 }
 
 fn data(host: &mut Host<'_>, function: &'static str, ptr: u32, len: u32) -> HostResult<Vec<u8>> {
-    charge_copy(host, len as usize)?;
+    charge_copy(host, function, len as usize)?;
     let (memory, state) = guest(host)?;
     let limit = state.params().limits.data_bytes;
     Ok(bytes(memory, function, ptr, len, limit)?.to_vec())
@@ -87,7 +87,7 @@ fn data(host: &mut Host<'_>, function: &'static str, ptr: u32, len: u32) -> Host
 fn balance(mut host: Host<'_>, address: u32, dst: u32) -> HostResult<()> {
     const NAME: &str = "balance";
     let fuel = host.data().params().fees.account_get;
-    charge(&mut host, fuel)?;
+    charge(&mut host, NAME, fuel)?;
     let (memory, state) = guest(&mut host)?;
     let address = Address(array(memory, NAME, address)?);
     let account = fallible(state, |run| run.overlay.account(&address))?;
@@ -97,7 +97,7 @@ fn balance(mut host: Host<'_>, address: u32, dst: u32) -> HostResult<()> {
 fn code_hash(mut host: Host<'_>, address: u32, dst: u32) -> HostResult<u32> {
     const NAME: &str = "code_hash";
     let fuel = host.data().params().fees.account_get;
-    charge(&mut host, fuel)?;
+    charge(&mut host, NAME, fuel)?;
     let (memory, state) = guest(&mut host)?;
     let address = Address(array(memory, NAME, address)?);
     match fallible(state, |run| run.overlay.account(&address))?.code {
@@ -112,7 +112,7 @@ fn code_hash(mut host: Host<'_>, address: u32, dst: u32) -> HostResult<u32> {
 fn transfer(mut host: Host<'_>, to: u32, amount: u32) -> HostResult<u32> {
     const NAME: &str = "transfer";
     let fuel = host.data().params().fees.transfer;
-    charge(&mut host, fuel)?;
+    charge(&mut host, NAME, fuel)?;
     writable(&host, NAME)?;
     let (memory, state) = guest(&mut host)?;
     let to = Address(array(memory, NAME, to)?);
@@ -127,7 +127,7 @@ fn emit(mut host: Host<'_>, topics: u32, count: u32, data: u32, len: u32) -> Hos
     let fees = &host.data().params().fees;
     let size = 32 * u64::from(count) + u64::from(len);
     let fuel = linear(fees.event, fees.event_per_byte, size);
-    charge(&mut host, fuel)?;
+    charge(&mut host, NAME, fuel)?;
     writable(&host, NAME)?;
     let (memory, state) = guest(&mut host)?;
     let limits = &state.params().limits;
@@ -145,6 +145,9 @@ fn emit(mut host: Host<'_>, topics: u32, count: u32, data: u32, len: u32) -> Hos
     let run = state.run();
     if run.events.len() == events {
         return Err(HostError::TooManyEvents(events).into());
+    }
+    if let Some(trace) = &mut run.trace {
+        trace.step(Step::Event(event.clone()));
     }
     run.events.push(event);
     Ok(())

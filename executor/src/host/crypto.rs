@@ -41,7 +41,7 @@ fn hash(
     [ptr, len, dst]: [u32; 3],
     hash: impl FnOnce(&[u8]) -> [u8; 32],
 ) -> HostResult<()> {
-    charge(host, fuel)?;
+    charge(host, function, fuel)?;
     let (memory, _) = guest(host)?;
     let hashed = hash(bytes(memory, function, ptr, len, usize::MAX)?);
     Ok(put(memory, function, dst, &hashed)?)
@@ -61,7 +61,7 @@ fn ed25519_verify(
         fees.ed25519_verify_per_byte,
         len.into(),
     );
-    charge(&mut host, fuel)?;
+    charge(&mut host, NAME, fuel)?;
     let (memory, _) = guest(&mut host)?;
     let key: [u8; 32] = array(memory, NAME, key)?;
     let signature: [u8; 64] = array(memory, NAME, signature)?;
@@ -81,7 +81,7 @@ fn secp256k1_recover(
 ) -> HostResult<u32> {
     const NAME: &str = "secp256k1_recover";
     let fuel = host.data().params().fees.secp256k1_recover;
-    charge(&mut host, fuel)?;
+    charge(&mut host, NAME, fuel)?;
     let (memory, _) = guest(&mut host)?;
     let hash: [u8; 32] = array(memory, NAME, hash)?;
     let signature: [u8; 64] = array(memory, NAME, signature)?;

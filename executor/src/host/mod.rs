@@ -78,6 +78,7 @@ use crate::gate::Permit;
 use crate::params::ProtocolParams;
 use crate::state::Overlay;
 use crate::store::StoreError;
+use crate::trace::{Access, AccessKind, Recorder, Step};
 use crate::types::{Address, Event, Hash};
 use crate::vm::{ExecutionError, Vm};
 use slackline_metering::{CheckStats, Limit};
@@ -178,6 +179,8 @@ pub(crate) struct Run {
     pub(crate) deploying: Option<(Hash, Arc<Vec<u8>>)>,
     /// The checks of this thread that have been counted.
     pub(crate) checks: CheckStats,
+    /// When what happens is to be recorded.
+    pub(crate) trace: Option<Box<Recorder>>,
     _permit: Permit,
 }
 
@@ -191,6 +194,7 @@ impl Run {
             stack_left: stack_bytes,
             deploying: None,
             checks: CheckStats::default(),
+            trace: None,
             _permit: permit,
         })
     }
@@ -274,6 +278,21 @@ impl HostState {
             .as_deref_mut()
             .expect("no host function of a call runs while it waits for a callee")
     }
+
+    fn recorder(&mut self) -> Option<&mut Recorder> {
+        self.run.as_deref_mut()?.trace.as_deref_mut()
+    }
+
+    /// Records a use of the contract's own `key`.
+    fn record_access(&mut self, kind: AccessKind, key: &[u8], value_len: Option<usize>) {
+        if let Some(trace) = self.recorder() {
+            trace.step(Step::Storage(Access {
+                kind,
+                key: key.to_owned(),
+                value_len: value_len.map(|len| len as u64),
+            }));
+        }
+    }
 }
 
 type Host<'a> = Caller<'a, HostState>;
@@ -338,13 +357,27 @@ const fn function(
     }
 }
 
-/// Charges for a host call that costs `fuel` beyond the base.
-fn charge(host: &mut Host<'_>, fuel: u64) -> HostResult<()> {
+/// Charges for a call of host function `name` that costs `fuel` beyond the base.
+fn charge(host: &mut Host<'_>, name: &'static str, fuel: u64) -> HostResult<()> {
     let base = host.data().params().fees.host_call;
-    charge_only(host, base.saturating_add(fuel))
+    let fuel = base.saturating_add(fuel);
+    take(host, fuel)?;
+    if let Some(trace) = host.data_mut().recorder() {
+        trace.host(name, 1, fuel);
+    }
+    Ok(())
 }
 
-fn charge_only(host: &mut Host<'_>, fuel: u64) -> HostResult<()> {
+/// Charges more for a call of `name` that has been charged for.
+fn charge_more(host: &mut Host<'_>, name: &'static str, fuel: u64) -> HostResult<()> {
+    take(host, fuel)?;
+    if let Some(trace) = host.data_mut().recorder() {
+        trace.host(name, 0, fuel);
+    }
+    Ok(())
+}
+
+fn take(host: &mut Host<'_>, fuel: u64) -> HostResult<()> {
     let limit = host.data().fuel;
     limit
         .charge(host, fuel)
@@ -352,9 +385,9 @@ fn charge_only(host: &mut Host<'_>, fuel: u64) -> HostResult<()> {
 }
 
 /// Charges for copying `bytes`.
-fn charge_copy(host: &mut Host<'_>, bytes: usize) -> HostResult<()> {
+fn charge_copy(host: &mut Host<'_>, name: &'static str, bytes: usize) -> HostResult<()> {
     let per_byte = host.data().params().fees.host_per_byte;
-    charge(host, per_byte.saturating_mul(bytes as u64))
+    charge(host, name, per_byte.saturating_mul(bytes as u64))
 }
 
 /// `base + bytes * per_byte`
@@ -429,7 +462,7 @@ fn put(memory: &mut [u8], function: &'static str, ptr: u32, bytes: &[u8]) -> Res
 
 /// Charges for `bytes` and copies them to `dst`.
 fn give(host: &mut Host<'_>, function: &'static str, dst: u32, given: &[u8]) -> HostResult<()> {
-    charge_copy(host, given.len())?;
+    charge_copy(host, function, given.len())?;
     let (memory, _) = guest(host)?;
     Ok(put(memory, function, dst, given)?)
 }

@@ -19,24 +19,30 @@ pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
 
 fn storage_get(mut host: Host<'_>, key: u32, key_len: u32, dst: u32, cap: u32) -> HostResult<i64> {
     const NAME: &str = "storage_get";
-    charge_get(&mut host, key_len)?;
+    charge_get(&mut host, NAME, key_len)?;
     let (memory, state) = guest(&mut host)?;
     let key = own_key(memory, state, NAME, key, key_len)?;
-    let Some(value) = fallible(state, |run| run.overlay.get(&key))? else {
+    let value = fallible(state, |run| run.overlay.get(&key))?;
+    let len = value.as_ref().map(|value| value.len());
+    state.record_access(AccessKind::Get, &key[STORAGE_PREFIX..], len);
+    let Some(value) = value else {
         return Ok(-1);
     };
     let per_byte = host.data().params().fees.storage_get_per_byte;
-    charge_only(&mut host, linear(0, per_byte, value.len() as u64))?;
+    charge_more(&mut host, NAME, linear(0, per_byte, value.len() as u64))?;
     let (memory, _) = guest(&mut host)?;
     put(memory, NAME, dst, &value[..value.len().min(cap as usize)])?;
     Ok(value.len() as i64)
 }
 
 fn storage_has(mut host: Host<'_>, key: u32, key_len: u32) -> HostResult<u32> {
-    charge_get(&mut host, key_len)?;
+    const NAME: &str = "storage_has";
+    charge_get(&mut host, NAME, key_len)?;
     let (memory, state) = guest(&mut host)?;
-    let key = own_key(memory, state, "storage_has", key, key_len)?;
+    let key = own_key(memory, state, NAME, key, key_len)?;
     let value = fallible(state, |run| run.overlay.get(&key))?;
+    let len = value.as_ref().map(|value| value.len());
+    state.record_access(AccessKind::Has, &key[STORAGE_PREFIX..], len);
     Ok(value.is_some().into())
 }
 
@@ -48,22 +54,26 @@ fn storage_set(
     value_len: u32,
 ) -> HostResult<()> {
     const NAME: &str = "storage_set";
-    charge_set(&mut host, u64::from(key_len) + u64::from(value_len))?;
+    charge_set(&mut host, NAME, u64::from(key_len) + u64::from(value_len))?;
     writable(&host, NAME)?;
     let (memory, state) = guest(&mut host)?;
     let key = own_key(memory, state, NAME, key, key_len)?;
     let limit = state.params().limits.value_bytes;
     let value = bytes(memory, NAME, value, value_len, limit)?;
-    state.run().overlay.set(key, Some(value.into()));
+    let value = value.into();
+    let len = Some(value_len as usize);
+    state.record_access(AccessKind::Set, &key[STORAGE_PREFIX..], len);
+    state.run().overlay.set(key, Some(value));
     Ok(())
 }
 
 fn storage_delete(mut host: Host<'_>, key: u32, key_len: u32) -> HostResult<()> {
     const NAME: &str = "storage_delete";
-    charge_set(&mut host, u64::from(key_len))?;
+    charge_set(&mut host, NAME, u64::from(key_len))?;
     writable(&host, NAME)?;
     let (memory, state) = guest(&mut host)?;
     let key = own_key(memory, state, NAME, key, key_len)?;
+    state.record_access(AccessKind::Delete, &key[STORAGE_PREFIX..], None);
     state.run().overlay.set(key, None);
     Ok(())
 }
@@ -83,7 +93,7 @@ fn storage_next(
     let fees = &host.data().params().fees;
     let (next, per_byte) = (fees.storage_next, fees.storage_get_per_byte);
     let given = u64::from(prefix_len) + u64::from(from_len);
-    charge(&mut host, linear(next, per_byte, given))?;
+    charge(&mut host, NAME, linear(next, per_byte, given))?;
     if flags & !(DESCENDING | FROM_THE_EDGE) != 0 {
         let function = NAME;
         return Err(HostError::Flags { function, flags }.into());
@@ -105,29 +115,33 @@ fn storage_next(
     let scan = Scan::new(&prefix, from.as_deref(), flags & DESCENDING != 0);
     let mut rest = budget;
     let found = fallible(state, |run| run.overlay.next(&scan, &mut rest))?;
-    charge_only(&mut host, next.saturating_mul(budget - rest))?;
+    charge_more(&mut host, NAME, next.saturating_mul(budget - rest))?;
     let key = match found {
         Found::Key(key) => key,
-        Found::Nothing => return Ok(-1),
+        Found::Nothing => {
+            host.data_mut().record_access(AccessKind::Next, &[], None);
+            return Ok(-1);
+        }
         Found::OverBudget => return Err(Trap::OutOfFuel.into()),
     };
     let own = &key[STORAGE_PREFIX..];
-    charge_only(&mut host, linear(0, per_byte, own.len() as u64))?;
+    host.data_mut().record_access(AccessKind::Next, own, None);
+    charge_more(&mut host, NAME, linear(0, per_byte, own.len() as u64))?;
     let (memory, _) = guest(&mut host)?;
     put(memory, NAME, dst, &own[..own.len().min(cap as usize)])?;
     Ok(own.len() as i64)
 }
 
-fn charge_get(host: &mut Host<'_>, key_len: u32) -> HostResult<()> {
+fn charge_get(host: &mut Host<'_>, name: &'static str, key_len: u32) -> HostResult<()> {
     let fees = &host.data().params().fees;
     let fuel = linear(fees.storage_get, fees.storage_get_per_byte, key_len.into());
-    charge(host, fuel)
+    charge(host, name, fuel)
 }
 
-fn charge_set(host: &mut Host<'_>, bytes: u64) -> HostResult<()> {
+fn charge_set(host: &mut Host<'_>, name: &'static str, bytes: u64) -> HostResult<()> {
     let fees = &host.data().params().fees;
     let fuel = linear(fees.storage_set, fees.storage_set_per_byte, bytes);
-    charge(host, fuel)
+    charge(host, name, fuel)
 }
 
 /// The contract's key at `ptr`, as a key of the state.

@@ -74,14 +74,14 @@ pub(crate) struct Test {
 
 /// Where the SDK and the testkit are.
 #[derive(Debug, Args)]
-struct Checkout {
+pub(crate) struct Checkout {
     /// A clone of Slackline, for its SDK and its testkit [default: the one that this program was built in].
     #[arg(long, value_name = "DIR", env = "SLACKLINE_DIR")]
     slackline: Option<PathBuf>,
 }
 
 impl Checkout {
-    fn find(&self) -> anyhow::Result<PathBuf> {
+    pub(crate) fn find(&self) -> anyhow::Result<PathBuf> {
         let dir = self.slackline.as_deref().unwrap_or(Path::new(BUILT_IN));
         let hint = "say with --slackline DIR where a clone of it is";
         let dir = dir
@@ -105,7 +105,7 @@ impl Checkout {
     }
 
     /// Where projects are built.
-    fn target_dir(checkout: &Path) -> PathBuf {
+    pub(crate) fn target_dir(checkout: &Path) -> PathBuf {
         checkout.join("target/projects")
     }
 }

@@ -6,6 +6,7 @@
 mod abi;
 mod contract;
 mod dev;
+mod gas;
 mod inspect;
 mod key;
 mod names;
@@ -66,6 +67,9 @@ enum Command {
     /// Make, build and test contracts.
     #[command(subcommand)]
     Contract(contract::Contract),
+    /// Show, test and lower what contracts cost.
+    #[command(subcommand)]
+    Gas(gas::Gas),
     /// List the methods of a contract.
     Methods(query::Methods),
     /// Show an account.
@@ -109,6 +113,7 @@ fn run(cli: Cli, is_node: bool, output: &Output) -> anyhow::Result<ExitCode> {
             Command::View(command) => command.run(&connect()?, output).await,
             Command::Abi(command) => command.run(connect, output).await,
             Command::Contract(command) => command.run(output),
+            Command::Gas(command) => command.run(output),
             Command::Methods(command) => command.run(&connect()?, output).await,
             Command::Account(command) => command.run(&connect()?, output).await,
             Command::Tx(command) => command.run(&connect()?, output).await,

@@ -1,5 +1,12 @@
 //! What clients sign, what blocks contain, what receipts say.
 //!
+//! ```text
+//!   Transaction ──sign──▶ SignedTransaction ──in a──▶ Block = Header + transactions
+//!                                                       │ executed
+//!                                                       ▼
+//!                                       Receipt (Outcome, fee, Events), one a transaction
+//! ```
+//!
 //! Everything that is hashed or stored is borsh. Each hash is SHA-256 over a domain separator
 //! (`slackline:<what>:v1`, preceded by its length as one byte) and the borsh encoding, so that no two kinds of thing can
 //! ever have the same hash.
@@ -12,7 +19,11 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Hashes `parts` under `domain`.
-pub(crate) fn digest(domain: &'static str, parts: &[&[u8]]) -> [u8; 32] {
+///
+/// # Panics
+///
+/// In debug builds, if `domain` has more than 255 bytes.
+pub fn digest(domain: &'static str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     debug_assert!(domain.len() < 256);
     hasher.update([domain.len() as u8]);
@@ -24,7 +35,11 @@ pub(crate) fn digest(domain: &'static str, parts: &[&[u8]]) -> [u8; 32] {
 }
 
 /// Borsh encoding of a value whose encoding cannot fail: writing to memory, no lengths over `u32`.
-pub(crate) fn encode<T: BorshSerialize>(value: &T) -> Vec<u8> {
+///
+/// # Panics
+///
+/// If a collection in `value` has more than `u32::MAX` items.
+pub fn encode<T: BorshSerialize>(value: &T) -> Vec<u8> {
     borsh::to_vec(value).expect("borsh to memory fails only for lengths over u32::MAX")
 }
 
@@ -224,9 +239,8 @@ pub struct Account {
     pub nonce: u64,
     /// Hash of the code, for a contract.
     pub code: Option<Hash>,
-    /// What a contract's storage counts, in bytes: of each entry, key, value and [`Deposits::entry_bytes`].
-    ///
-    /// [`Deposits::entry_bytes`]: crate::params::Deposits::entry_bytes
+    /// What a contract's storage counts, in bytes: of each entry, key, value and a fixed number
+    /// (`Deposits::entry_bytes` of the protocol parameters).
     pub storage_bytes: u64,
     /// What has been paid for that, in the smallest unit of the currency, and is refunded when it is freed.
     pub deposit: u128,
@@ -385,7 +399,7 @@ pub struct Block {
 }
 
 /// Hash over a list of hashes.
-pub(crate) fn list_hash(domain: &'static str, hashes: &[Hash]) -> Hash {
+pub fn list_hash(domain: &'static str, hashes: &[Hash]) -> Hash {
     Hash(digest(domain, &[&encode(&hashes)]))
 }
 

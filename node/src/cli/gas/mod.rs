@@ -1,0 +1,48 @@
+//! `slackline gas`: what contracts cost, by their tests.
+
+mod diff;
+mod report;
+mod snapshot;
+mod suite;
+
+use super::output::Output;
+use clap::{Args, Subcommand};
+use slackline_gas::Format;
+use std::process::ExitCode;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Gas {
+    /// Show what each method costs in the tests of a contract.
+    Report(report::Report),
+    /// Write down what each test costs, or compare that with what was written down.
+    Snapshot(snapshot::Snapshot),
+    /// Compare two reports, or two snapshots.
+    Diff(diff::Diff),
+}
+
+impl Gas {
+    pub(crate) fn run(self, output: &Output) -> anyhow::Result<ExitCode> {
+        match self {
+            Gas::Report(command) => command.run(output),
+            Gas::Snapshot(command) => command.run(output),
+            Gas::Diff(command) => command.run(output),
+        }
+    }
+}
+
+/// How tables are written.
+#[derive(Debug, Args)]
+struct Style {
+    /// Print tables as Markdown, for a comment on a pull request.
+    #[arg(long, visible_alias = "markdown")]
+    md: bool,
+}
+
+impl Style {
+    fn format(&self) -> Format {
+        match self.md {
+            true => Format::Markdown,
+            false => Format::Text,
+        }
+    }
+}
