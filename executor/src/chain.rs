@@ -7,7 +7,7 @@ use crate::params::ProtocolParams;
 use crate::state::{BlockState, Overlay, writes_hash};
 use crate::store::{BlockWrites, Store, StoreError};
 use crate::thread::on_large_stack;
-use crate::trace::{CallTrace, Recorder};
+use crate::trace::{CallTrace, Detail, Recorder};
 use crate::types::{
     Account, Action, Address, Block, Hash, Header, Outcome, Receipt, SignedTransaction, list_hash,
 };
@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// The directory of compiled code, in the database's.
 const COMPILED: &str = "compiled";
+/// That of code compiled to be profiled, by this version of how that is done.
+const PROFILED: &str = "profiled-1";
 
 /// What a chain begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -300,8 +302,11 @@ pub struct ViewResult {
 
 /// An open chain. Shared by all threads of a node; blocks are made one at a time.
 pub struct Chain {
+    path: PathBuf,
     store: Store,
     vm: Arc<Vm>,
+    /// Made when first needed.
+    profiler: Mutex<Option<Arc<Vm>>>,
     compiler: Compiler,
     params: ProtocolParams,
     genesis: Genesis,
@@ -353,8 +358,10 @@ impl Chain {
             .ok_or_else(|| StoreError::Damaged("the head is missing".to_owned()))?;
         let compiler = Compiler::start(&vm).map_err(OpenError::Thread)?;
         Ok(Chain {
+            path: path.to_owned(),
             store,
             vm,
+            profiler: Mutex::default(),
             compiler,
             params,
             genesis: genesis.clone(),
@@ -633,7 +640,8 @@ impl Chain {
         signatures: Signatures,
     ) -> Result<Vec<Result<Receipt, AdmitError>>, ExecutionError> {
         let time_ms = self.head().timestamp_ms;
-        let results = self.simulate_traced(transactions, signatures, time_ms, || None)?;
+        let vm = &self.vm;
+        let results = self.simulate_traced(vm, transactions, signatures, time_ms, || None)?;
         let receipts = results.into_iter().map(|result| Ok(result?.0));
         Ok(receipts.collect())
     }
@@ -650,14 +658,31 @@ impl Chain {
         &self,
         transactions: &[SignedTransaction],
         timestamp_ms: u64,
+        detail: Detail,
     ) -> Result<Vec<Result<(Receipt, Option<CallTrace>), AdmitError>>, ExecutionError> {
+        let vm = self.vm_for(detail)?;
         let recorder = || Some(Box::default());
-        self.simulate_traced(transactions, Signatures::Trust, timestamp_ms, recorder)
+        self.simulate_traced(&vm, transactions, Signatures::Trust, timestamp_ms, recorder)
+    }
+
+    /// The engine that traces in such detail.
+    fn vm_for(&self, detail: Detail) -> Result<Arc<Vm>, ExecutionError> {
+        if detail == Detail::Calls {
+            return Ok(self.vm.clone());
+        }
+        let mut profiler = self.profiler.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(vm) = &*profiler {
+            return Ok(vm.clone());
+        }
+        let vm = Vm::profiling(&self.params, &self.path.join(PROFILED));
+        let vm = Arc::new(vm.map_err(|error| ExecutionError::Engine(error.to_string()))?);
+        Ok(profiler.insert(vm).clone())
     }
 
     #[expect(clippy::type_complexity, reason = "as that of simulate")]
     fn simulate_traced(
         &self,
+        vm: &Arc<Vm>,
         transactions: &[SignedTransaction],
         signatures: Signatures,
         timestamp_ms: u64,
@@ -665,7 +690,10 @@ impl Chain {
     ) -> Result<Vec<Result<(Receipt, Option<CallTrace>), AdmitError>>, ExecutionError> {
         let parent = self.head();
         let timestamp_ms = timestamp_ms.max(parent.timestamp_ms);
-        let executor = self.executor(&parent, timestamp_ms, signatures);
+        let executor = Executor {
+            vm,
+            ..self.executor(&parent, timestamp_ms, signatures)
+        };
         let state = Arc::new(self.state());
         on_large_stack(|| {
             let mut index = 0;
@@ -690,7 +718,7 @@ impl Chain {
     ///
     /// See [`ViewError`].
     pub fn view(&self, call: &ViewCall) -> Result<ViewResult, ViewError> {
-        Ok(self.view_traced(call, None)?.0)
+        Ok(self.view_traced(&self.vm, call, None)?.0)
     }
 
     /// [`Chain::view`], with what happens in it.
@@ -701,12 +729,14 @@ impl Chain {
     pub fn trace_view(
         &self,
         call: &ViewCall,
+        detail: Detail,
     ) -> Result<(ViewResult, Option<CallTrace>), ViewError> {
-        self.view_traced(call, Some(Box::default()))
+        self.view_traced(&self.vm_for(detail)?, call, Some(Box::default()))
     }
 
     fn view_traced(
         &self,
+        vm: &Arc<Vm>,
         call: &ViewCall,
         trace: Option<Box<Recorder>>,
     ) -> Result<(ViewResult, Option<CallTrace>), ViewError> {
@@ -732,7 +762,7 @@ impl Chain {
             origin: call.caller,
         };
         let called = on_large_stack(|| {
-            let mut run = self.vm.run(env, Overlay::new(Arc::new(self.state())))?;
+            let mut run = vm.run(env, Overlay::new(Arc::new(self.state())))?;
             run.trace = trace;
             let inner = Call {
                 contract: call.contract,
@@ -743,7 +773,7 @@ impl Chain {
                 fuel: call.fuel_limit,
                 read_only: true,
             };
-            let (run, called) = self.vm.call(run, inner)?;
+            let (run, called) = vm.call(run, inner)?;
             Ok((called, run.trace))
         });
         let (Called { ended, used }, trace) =

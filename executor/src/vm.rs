@@ -6,12 +6,13 @@ use crate::host::{self, Env, Exit, Frame, HostError, HostState, Run};
 use crate::params::{Limits, ProtocolParams};
 use crate::state::Overlay;
 use crate::store::StoreError;
+use crate::trace::{self, Blocks};
 use crate::types::{AbortReason, Address, Hash};
 use quick_cache::sync::Cache;
 use serde::Serialize;
 use slackline_metering::{
-    AsyncFuelChecker, CheckStats, EpochTicker, Limit, MeteredModule, Metering, MeteringError, Mode,
-    Overshoot, OvershootHistograms, Watchdog,
+    AsyncFuelChecker, CheckStats, CostTable, EpochTicker, Limit, MeteredModule, Metering,
+    MeteringError, Mode, Overshoot, OvershootHistograms, Watchdog,
 };
 use slackline_sandbox::{
     Checked, CodeError, INIT, MEMORY, NATIVE_RESERVE, STACK_GLOBAL, StackUse, UPGRADE,
@@ -83,6 +84,8 @@ pub(crate) struct Contract {
     stack: StackUse,
     stack_global: Option<ModuleExport>,
     pre: InstancePre<HostState>,
+    /// Of profiled code.
+    blocks: Option<Arc<Blocks>>,
     /// Keeps the code known to the checker.
     _module: MeteredModule,
 }
@@ -169,17 +172,37 @@ pub(crate) struct Vm {
     compiled: ModuleCache,
     executions: Arc<Gate>,
     params: Arc<ProtocolParams>,
+    /// Whether code is instrumented to tell what its functions use.
+    profiles: bool,
     counters: Counters,
 }
 
 impl Vm {
+    /// One that tells what functions use, for executions that are recorded: see [`trace::Detail::Functions`].
+    pub(crate) fn profiling(params: &ProtocolParams, compiled: &Path) -> Result<Vm, MeteringError> {
+        let free = params.costs.with_free_operators();
+        let mut vm = Vm::with_costs(params, &free, Mode::Exact, compiled)?;
+        host::link_profile(&mut vm.linker).map_err(MeteringError::Engine)?;
+        vm.profiles = true;
+        Ok(vm)
+    }
+
     /// `compiled` is the directory for compiled code.
     pub(crate) fn new(
         params: &ProtocolParams,
         mode: Mode,
         compiled: &Path,
     ) -> Result<Vm, MeteringError> {
-        let metering = Metering::new(engine_config(&params.limits), mode, &params.costs)?;
+        Vm::with_costs(params, &params.costs, mode, compiled)
+    }
+
+    fn with_costs(
+        params: &ProtocolParams,
+        costs: &CostTable,
+        mode: Mode,
+        compiled: &Path,
+    ) -> Result<Vm, MeteringError> {
+        let metering = Metering::new(engine_config(&params.limits), mode, costs)?;
         let mut linker = Linker::new(metering.engine());
         host::link(&mut linker).map_err(MeteringError::Engine)?;
         let failed = |error: String| MeteringError::Engine(wasmtime::Error::msg(error));
@@ -200,6 +223,7 @@ impl Vm {
             contracts: Cache::new(CACHED_CONTRACTS),
             executions: Gate::new(EXECUTIONS),
             params: Arc::new(params.clone()),
+            profiles: false,
             counters: Counters::default(),
         })
     }
@@ -243,10 +267,19 @@ impl Vm {
             Ok(checked) => checked,
             Err(error) => return Ok(Err(error)),
         };
+        let profiled = match self.profiles {
+            true => {
+                let profiled = trace::instrument(wasm, &checked.instrument(), &self.params.costs);
+                Some(profiled.map_err(|error| ExecutionError::Engine(error.to_string()))?)
+            }
+            false => None,
+        };
+        let (profiled, blocks) = profiled.unzip();
         let module = match self.compiled.load(&self.metering, &hash) {
             Some(module) => module,
             None => {
-                let module = match MeteredModule::new(&self.metering, checked.instrument()) {
+                let code = profiled.unwrap_or_else(|| checked.instrument());
+                let module = match MeteredModule::new(&self.metering, code) {
                     Ok(module) => module,
                     Err(error) if error.is_of_the_machine() => {
                         return Err(ExecutionError::Engine(error.to_string()));
@@ -282,6 +315,7 @@ impl Vm {
             stack: interface.stack,
             stack_global: module.get_export_index(STACK_GLOBAL),
             pre,
+            blocks: blocks.map(Arc::new),
             _module: module,
         })))
     }
@@ -355,7 +389,7 @@ impl Vm {
         }
         run.active.push(call.contract);
         if let Some(trace) = &mut run.trace {
-            trace.enter(&call, code);
+            trace.enter(&call, code, contract.blocks.clone());
         }
         let (mut run, called) = self.execute(run, &contract, export, call)?;
         if let Some(trace) = &mut run.trace {

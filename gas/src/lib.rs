@@ -6,9 +6,11 @@
 //!                          ┌─────────────────────────────┤
 //!                          ▼                             ▼
 //!       Report: by contract and method       Snapshot: fuel of each test
-//!            │ Report::diff                        │ parse, check, Display
+//!            │ diff                                │ parse, diff, Display
 //!            ▼                                     ▼
 //!       tables as text, Markdown, JSON       a file to commit
+//!
+//!       Profile, with the blocks of the executor and the Symbols of a build: flame graphs, lines
 //! ```
 //!
 //! All numbers are units of fuel unless something else is said. They are sums of what receipts and the executor's traces say, never
@@ -16,11 +18,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod profile;
 pub mod records;
 pub mod report;
 pub mod snapshot;
+pub mod symbols;
 pub mod table;
 
+pub use profile::{Profile, ProfileError};
 pub use records::{ReadError, Records};
 pub use report::{How, Report, ReportDiff};
 pub use snapshot::{ParseError, Snapshot, SnapshotDiff};

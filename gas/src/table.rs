@@ -11,7 +11,7 @@ pub enum Format {
     Markdown,
 }
 
-/// A table; the first column is aligned to the left, others to the right.
+/// A table; the first columns are aligned to the left, others to the right.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     /// Columns aligned to the left.

@@ -70,7 +70,7 @@ use record::{Execution, Kind, Recording};
 use request::{Called, What};
 use slackline_abi::Contract;
 use slackline_contract_build::Built;
-use slackline_executor::trace::CallTrace;
+use slackline_executor::trace::{CallTrace, Detail};
 use slackline_executor::{
     self as executor, Action, Chain, Genesis, GenesisAccount, Pending, SignedTransaction,
     Transaction, ViewCall, ViewResult,
@@ -279,7 +279,9 @@ impl Kit {
         let recording = self.recording.as_ref().filter(|_| metered);
         let traced = match recording {
             Some(recording) => {
-                let traced = self.chain.trace(&transactions, time_ms)?;
+                let traced = self
+                    .chain
+                    .trace(&transactions, time_ms, recording.detail())?;
                 let least = match (recording.limits, &transactions[..], &traced[..]) {
                     // Of several in a block it would depend on the others.
                     (true, [one], [Ok((receipt, _))]) => self.least_limit(one, receipt, time_ms)?,
@@ -297,6 +299,7 @@ impl Kit {
         if let (Some(recording), Some((traced, transactions, least))) = (recording, traced) {
             for (at, traced) in traced.into_iter().enumerate() {
                 let (receipt, trace) = traced.map_err(|error| Error::Record(error.to_string()))?;
+                // Of profiled code too, which is not what a node runs.
                 if receipt != produced.receipts[at] {
                     let text = format!("{} was not the same twice", calls[at]);
                     return Err(Error::Record(text));
@@ -331,7 +334,7 @@ impl Kit {
         let suffices = |limit: u64| -> Result<bool> {
             let mut signed = signed.clone();
             signed.transaction.fuel_limit = limit;
-            let traced = self.chain.trace(&[signed], time_ms)?.pop();
+            let traced = self.chain.trace(&[signed], time_ms, Detail::Calls)?.pop();
             Ok(
                 matches!(traced, Some(Ok((other, _))) if other.outcome == receipt.outcome
                 && other.fuel_used == receipt.fuel_used),
@@ -414,8 +417,13 @@ impl Kit {
             }
             return Ok(result);
         };
-        let (result, trace) = self.chain.trace_view(call)?;
+        let (result, trace) = self.chain.trace_view(call, recording.detail())?;
         self.sections.spend(result.fuel_used);
+        // Profiled code is not what a node runs: that it does and costs the same is checked each time.
+        if recording.detail() == Detail::Functions && self.chain.view(call)? != result {
+            let text = format!("view {:?} was not the same twice", call.method);
+            return Err(Error::Record(text));
+        }
         let execution = Execution {
             kind: Kind::View,
             contract: Some(call.contract),

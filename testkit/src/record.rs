@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use slackline_executor::trace::CallTrace;
+use slackline_executor::trace::{CallTrace, Detail};
 use slackline_executor::{Address, Hash};
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -107,7 +107,7 @@ pub(crate) struct Recording {
     /// Whether lowest limits are looked for.
     pub(crate) limits: bool,
     /// Whether what functions use is recorded.
-    pub(crate) profile: bool,
+    profile: bool,
 }
 
 /// The file of this process, how many lines it has, and the codes in it.
@@ -129,6 +129,14 @@ impl Recording {
             limits: is_set(GAS_LIMITS),
             profile: is_set(GAS_PROFILE),
         })
+    }
+
+    /// How closely executions are traced.
+    pub(crate) fn detail(&self) -> Detail {
+        match self.profile {
+            true => Detail::Functions,
+            false => Detail::Calls,
+        }
     }
 
     /// Writes a line; its order is set here.

@@ -78,7 +78,7 @@ use crate::gate::Permit;
 use crate::params::ProtocolParams;
 use crate::state::Overlay;
 use crate::store::StoreError;
-use crate::trace::{Access, AccessKind, Recorder, Step};
+use crate::trace::{Access, AccessKind, PROFILE_MODULE, Recorder, Step};
 use crate::types::{Address, Event, Hash};
 use crate::vm::{ExecutionError, Vm};
 use slackline_metering::{CheckStats, Limit};
@@ -304,6 +304,33 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     chain::link(linker)?;
     crypto::link(linker)?;
     storage::link(linker)
+}
+
+/// Defines what profiled code imports besides: see [`crate::trace::Blocks`].
+pub(crate) fn link_profile(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    linker
+        .func_wrap(
+            PROFILE_MODULE,
+            "block",
+            |mut host: Host<'_>, number: u32| -> HostResult<()> {
+                let price = host.data_mut().recorder().map(|trace| trace.price(number));
+                take(&mut host, price.unwrap_or(0))?;
+                if let Some(trace) = host.data_mut().recorder() {
+                    trace.block(number);
+                }
+                Ok(())
+            },
+        )?
+        .func_wrap(
+            PROFILE_MODULE,
+            "bulk",
+            |mut host: Host<'_>, number: u32, units: u32| {
+                if let Some(trace) = host.data_mut().recorder() {
+                    trace.bulk(number, units);
+                }
+            },
+        )?;
+    Ok(())
 }
 
 const I: ValType = ValType::I32;

@@ -1,6 +1,7 @@
 //! `slackline gas`: what contracts cost, by their tests.
 
 mod diff;
+mod profile;
 mod report;
 mod snapshot;
 mod suite;
@@ -16,6 +17,8 @@ pub(crate) enum Gas {
     Report(report::Report),
     /// Write down what each test costs, or compare that with what was written down.
     Snapshot(snapshot::Snapshot),
+    /// Show what each function and line uses, exactly: flame graphs, speedscope, pprof, annotated source.
+    Profile(profile::Profile),
     /// Compare two reports, or two snapshots.
     Diff(diff::Diff),
 }
@@ -25,6 +28,7 @@ impl Gas {
         match self {
             Gas::Report(command) => command.run(output),
             Gas::Snapshot(command) => command.run(output),
+            Gas::Profile(command) => command.run(output),
             Gas::Diff(command) => command.run(output),
         }
     }

@@ -1,0 +1,170 @@
+//! `slackline gas profile`.
+
+use super::Style;
+use super::report::unknown;
+use super::suite::{Suite, Wanted};
+use crate::cli::output::{Output, grouped, print};
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+use slackline_gas::symbols::Known;
+use slackline_gas::{Profile as GasProfile, Report, Table};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Debug, Args)]
+pub(crate) struct Profile {
+    /// The contract's directory.
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// Only transactions and views of this contract or method, as in `amm` or `amm.swap`.
+    #[arg(long, value_name = "CONTRACT[.METHOD]")]
+    only: Option<String>,
+    /// Only tests with this in their name.
+    #[arg(long, value_name = "TEXT")]
+    test: Option<String>,
+    /// Deployments too.
+    #[arg(long)]
+    deployments: bool,
+    /// Write a flame graph (SVG).
+    #[arg(long, value_name = "FILE")]
+    flamegraph: Option<PathBuf>,
+    /// Write a file for <https://www.speedscope.app>.
+    #[arg(long, value_name = "FILE")]
+    speedscope: Option<PathBuf>,
+    /// Write a file for pprof.
+    #[arg(long, value_name = "FILE")]
+    pprof: Option<PathBuf>,
+    /// Write stacks in one line each, as other flame graph tools read them.
+    #[arg(long, value_name = "FILE")]
+    folded: Option<PathBuf>,
+    /// Write the source with what each line has used; without FILE, print it.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    lines: Option<PathBuf>,
+    /// Files of which the source is shown: those with this in their path [default: those of contracts, not of libraries].
+    #[arg(long, value_name = "TEXT", requires = "lines")]
+    source: Option<String>,
+    /// How many functions to list.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    top: usize,
+    #[command(flatten)]
+    style: Style,
+    #[command(flatten)]
+    suite: Suite,
+}
+
+impl Profile {
+    pub(crate) fn run(self, output: &Output) -> anyhow::Result<ExitCode> {
+        let wanted = Wanted {
+            profile: true,
+            ..Wanted::default()
+        };
+        let mut recorded = self.suite.run(&self.dir, wanted)?;
+        let records = &mut recorded.records;
+        if let Some(wanted) = &self.only {
+            let mut report = Report::of(records);
+            let only = report.only(wanted);
+            only.map_err(|names| unknown(wanted, &names))?;
+        }
+        let names = records.names();
+        let profile = GasProfile::of(records, |made| {
+            let contract = made.code.and_then(|code| names.get(&code));
+            let method = made.method.as_deref().unwrap_or_default();
+            let is_wanted = self.only.as_deref().is_none_or(|only| {
+                contract.is_some_and(|name| only == name || only == format!("{name}.{method}"))
+            });
+            let is_deployment = made.kind == slackline_testkit::record::Kind::Deploy;
+            let in_test = self
+                .test
+                .as_deref()
+                .is_none_or(|text| made.test.contains(text));
+            is_wanted && in_test && (self.deployments || !is_deployment)
+        })?;
+        anyhow::ensure!(
+            profile.executions() > 0,
+            "nothing is left to profile: no transaction or view from outside is of {}{}",
+            self.only.as_deref().unwrap_or("any contract"),
+            self.test.as_ref().map_or_else(String::new, |test| format!(
+                " in a test with {test:?} in its name"
+            ))
+        );
+        for (name, known) in profile.poor() {
+            let has = match known {
+                Known::Nothing => "neither debug information nor names: its functions have numbers",
+                _ => "no debug information: there are names, but no lines and no inlined functions",
+            };
+            eprintln!(
+                "warning: the code of {name} has {has}. Deploy it with `slackline_testkit::contract!()`, which keeps them"
+            );
+        }
+        let title = self.only.as_deref().unwrap_or("all transactions and views");
+        let files = [
+            (
+                &self.flamegraph,
+                profile
+                    .flamegraph(&format!("fuel of {title}"))?
+                    .into_bytes(),
+            ),
+            (&self.speedscope, profile.speedscope(title).into_bytes()),
+            (&self.pprof, profile.pprof()),
+            (
+                &self.folded,
+                (profile.folded().join("\n") + "\n").into_bytes(),
+            ),
+        ];
+        for (file, contents) in files {
+            if let Some(file) = file {
+                std::fs::write(file, contents).with_context(|| file.display().to_string())?;
+            }
+        }
+        if let Some(to) = &self.lines {
+            let listing = self.listing(&profile);
+            if to.as_os_str() == "-" {
+                print(&listing)?;
+            } else {
+                std::fs::write(to, listing).with_context(|| to.display().to_string())?;
+            }
+        } else if output.is_json() {
+            let functions = profile
+                .functions()
+                .into_iter()
+                .map(|(name, own, total)| json!({ "function": name, "own": own, "total": total }));
+            let lines = profile.lines().iter().map(|((file, line), used)| {
+                json!({ "file": &**file, "line": line, "own": used.own, "total": used.total })
+            });
+            let shown = json!({
+                "fuel": profile.fuel(),
+                "executions": profile.executions(),
+                "functions": functions.collect::<Vec<_>>(),
+                "lines": lines.collect::<Vec<_>>(),
+            });
+            print(&format!("{shown:#}\n"))?;
+        } else {
+            let all = profile.fuel();
+            let mut table = Table::new(0, ["own", "%", "total", "%", "function"]);
+            for (name, own, total) in profile.functions().into_iter().take(self.top) {
+                let part = |fuel: u64| format!("{:.1}", fuel as f64 / all as f64 * 100.0);
+                table.row([grouped(own), part(own), grouped(total), part(total), name]);
+            }
+            print(&format!(
+                "{} fuel in {} transactions and views\n{}",
+                grouped(all),
+                grouped(profile.executions()),
+                table.render(self.style.format())
+            ))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn listing(&self, profile: &GasProfile) -> String {
+        let of_libraries = ["/rust/", "/cargo/"];
+        let listings = profile.files().filter_map(|(file, _)| {
+            let wanted = match &self.source {
+                Some(text) => file.contains(text.as_str()),
+                None => !of_libraries.iter().any(|library| file.starts_with(library)),
+            };
+            wanted.then(|| profile.listing(file)).flatten()
+        });
+        listings.collect::<Vec<_>>().join("\n")
+    }
+}
