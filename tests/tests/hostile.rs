@@ -17,7 +17,10 @@ fn hostile_modules_come_to_what_they_must() -> Result<()> {
         let alice = key(1);
         for case in corpus() {
             let name = &case.name;
-            let nonce = chain.chain.account(&slackline_tests::address(&alice))?.nonce;
+            let nonce = chain
+                .chain
+                .account(&slackline_tests::address(&alice))?
+                .nonce;
             let deploy = Action::Deploy {
                 code: case.wasm.clone(),
                 input: Vec::new(),

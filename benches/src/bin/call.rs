@@ -72,7 +72,13 @@ impl Stage {
         let no_op = chain.deploy(&key(1), wat::parse_str(NO_OP)?, &())?;
         let token = chain.deploy(&key(1), example("token")?, &(1u128 << 100))?;
         // Both sides exist, as they mostly do.
-        chain.call(&key(1), token, "transfer", &(address(&key(2)), 1u128), PLENTY)?;
+        chain.call(
+            &key(1),
+            token,
+            "transfer",
+            &(address(&key(2)), 1u128),
+            PLENTY,
+        )?;
         let first = chain.chain.account(&address(&key(1)))?.nonce;
         let input = borsh::to_vec(&(address(&key(2)), 1u128))?;
         let transfers = (first..)

@@ -9,9 +9,8 @@ use std::time::Instant;
 /// Calls `call` `n` times with length `len`; both are in the input. At 0xf0000 are the address of [`NO_OP`] and the name of its method,
 /// from 0xf0100 a key and its signature of 4 zeros, from 0xf0200 a hash and its signature.
 fn contract(call: &str) -> String {
-    let escaped = |bytes: &[u8]| -> String {
-        bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
-    };
+    let escaped =
+        |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("\\{byte:02x}")).collect() };
     let no_op = escaped(&no_op().0);
     let signer = key(1);
     let ed25519 = escaped(

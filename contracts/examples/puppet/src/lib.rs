@@ -14,7 +14,9 @@
 mod puppet {
     use slackline::borsh;
     use slackline::prelude::*;
-    use slackline::{Call, balance, caller, code_hash, deploy, revert, self_address, storage, value};
+    use slackline::{
+        Call, balance, caller, code_hash, deploy, revert, self_address, storage, value,
+    };
 
     /// Keys are the program's.
     #[storage]
