@@ -3,6 +3,7 @@
 use crate::compiler::Compiler;
 use crate::execute::{Executor, Signatures, code_hash, validate, validate_sender};
 use crate::host::Env;
+use crate::parallel::{self, BlockStats, Parallelism};
 use crate::params::ProtocolParams;
 use crate::state::{BlockState, Overlay, writes_hash};
 use crate::store::{BlockWrites, Store, StoreError};
@@ -272,6 +273,18 @@ pub struct Produced {
     pub receipts: Vec<Receipt>,
     /// Transactions that had become invalid and are not in the block.
     pub dropped: Vec<(Hash, AdmitError)>,
+    /// How its transactions were executed.
+    pub stats: BlockStats,
+}
+
+/// A block that has been made.
+struct Made {
+    block: Block,
+    receipts: Vec<Receipt>,
+    dropped: Vec<(Hash, AdmitError)>,
+    state: crate::state::Writes,
+    code: std::collections::BTreeMap<Hash, Arc<Vec<u8>>>,
+    stats: BlockStats,
 }
 
 /// A call that only reads.
@@ -311,6 +324,7 @@ pub struct Chain {
     params: ProtocolParams,
     genesis: Genesis,
     head: RwLock<Header>,
+    parallelism: RwLock<Parallelism>,
     /// Held while a block is made; true once one could not be stored.
     poisoned: Mutex<bool>,
 }
@@ -366,6 +380,7 @@ impl Chain {
             params,
             genesis: genesis.clone(),
             head: RwLock::new(head),
+            parallelism: RwLock::default(),
             poisoned: Mutex::new(false),
         })
     }
@@ -547,6 +562,72 @@ impl Chain {
         if *poisoned {
             return Err(ProduceError::Poisoned);
         }
+        let parallelism = self.parallelism();
+        let made = self.make_block(transactions, timestamp_ms, Signatures::Verify, &parallelism)?;
+        let header = made.block.header.clone();
+        let writes = BlockWrites {
+            block: &made.block,
+            receipts: &made.receipts,
+            state: &made.state,
+            code: &made.code,
+        };
+        if let Err(error) = self.store.commit_block(&writes) {
+            *poisoned = true;
+            return Err(ProduceError::Commit(error));
+        }
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) = header.clone();
+        Ok(Produced {
+            header,
+            receipts: made.receipts,
+            dropped: made.dropped,
+            stats: made.stats,
+        })
+    }
+
+    /// The next block, as [`Chain::produce_block`] would make it with `parallelism`; keeps nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Chain::produce_block`].
+    pub fn rehearse_block(
+        &self,
+        transactions: Vec<SignedTransaction>,
+        timestamp_ms: u64,
+        signatures: Signatures,
+        parallelism: &Parallelism,
+    ) -> Result<Produced, ProduceError> {
+        let made = self.make_block(transactions, timestamp_ms, signatures, parallelism)?;
+        Ok(Produced {
+            header: made.block.header,
+            receipts: made.receipts,
+            dropped: made.dropped,
+            stats: made.stats,
+        })
+    }
+
+    /// How blocks are executed.
+    pub fn parallelism(&self) -> Parallelism {
+        self.parallelism
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Executes the blocks from the next one on as `parallelism` says, with the same results.
+    pub fn set_parallelism(&self, parallelism: Parallelism) {
+        *self
+            .parallelism
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = parallelism;
+    }
+
+    fn make_block(
+        &self,
+        transactions: Vec<SignedTransaction>,
+        timestamp_ms: u64,
+        signatures: Signatures,
+        parallelism: &Parallelism,
+    ) -> Result<Made, ProduceError> {
         let limit = self.params.limits.block_fuel;
         // Those over the limit of a transaction are invalid and will be left out.
         let fuel = transactions
@@ -560,24 +641,24 @@ impl Chain {
 
         let parent = self.head();
         let timestamp_ms = timestamp_ms.max(parent.timestamp_ms);
-        let executor = self.executor(&parent, timestamp_ms, Signatures::Verify);
+        let executor = self.executor(&parent, timestamp_ms, signatures);
         let state = Arc::new(self.state());
+        let (results, stats) =
+            on_large_stack(|| parallel::execute(&executor, &state, &transactions, parallelism))
+                .unwrap_or_else(|error| Err(ExecutionError::Engine(error.to_string())))?;
         let mut receipts: Vec<Receipt> = Vec::new();
         let mut included = Vec::new();
         let mut dropped = Vec::new();
-        on_large_stack(|| {
-            for signed in transactions {
-                match executor.transact(&state, &signed, receipts.len() as u32)? {
-                    Ok(receipt) => {
-                        receipts.push(receipt);
-                        included.push(signed);
-                    }
-                    Err(error) => dropped.push((signed.hash(), error)),
+        for (signed, result) in transactions.into_iter().zip(results) {
+            match result {
+                Ok(mut receipt) => {
+                    receipt.index = receipts.len() as u32;
+                    receipts.push(receipt);
+                    included.push(signed);
                 }
+                Err(error) => dropped.push((signed.hash(), error)),
             }
-            Ok(())
-        })
-        .unwrap_or_else(|error| Err(ExecutionError::Engine(error.to_string())))?;
+        }
         let (writes, code) = Arc::into_inner(state)
             .ok_or_else(|| ExecutionError::Engine("the block's state is still used".to_owned()))?
             .into_writes();
@@ -594,25 +675,16 @@ impl Chain {
             writes: writes_hash(&writes),
             fuel_used: receipts.iter().map(|receipt| receipt.fuel_used).sum(),
         };
-        let block = Block {
-            header: header.clone(),
-            transactions: included,
-        };
-        let writes = BlockWrites {
-            block: &block,
-            receipts: &receipts,
-            state: &writes,
-            code: &code,
-        };
-        if let Err(error) = self.store.commit_block(&writes) {
-            *poisoned = true;
-            return Err(ProduceError::Commit(error));
-        }
-        *self.head.write().unwrap_or_else(PoisonError::into_inner) = header.clone();
-        Ok(Produced {
-            header,
+        Ok(Made {
+            block: Block {
+                header,
+                transactions: included,
+            },
             receipts,
             dropped,
+            state: writes,
+            code,
+            stats,
         })
     }
 

@@ -3,7 +3,7 @@
 use crate::chain::AdmitError;
 use crate::host::{Env, Run};
 use crate::params::ProtocolParams;
-use crate::state::{BlockState, Overlay};
+use crate::state::{AccountAdd, BlockState, Effects, Overlay, StateView};
 use crate::store::StoreError;
 use crate::trace::Recorder;
 use crate::types::{
@@ -31,6 +31,23 @@ pub enum Signatures {
     Verify,
     /// No: for what is not going to be stored, and for transactions verified before.
     Trust,
+}
+
+/// What is known of a transaction before it is executed, whatever the state.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    pub(crate) hash: Hash,
+    sender: Address,
+    /// What it costs before anything runs, in fuel, or what is wrong with it.
+    intrinsic: Result<u64, AdmitError>,
+}
+
+/// A transaction that is valid, executed.
+#[derive(Debug)]
+pub(crate) struct Transacted {
+    /// Its index is for the caller to fill in.
+    pub(crate) receipt: Receipt,
+    pub(crate) effects: Effects,
 }
 
 /// What the action of a transaction came to.
@@ -142,17 +159,8 @@ pub(crate) fn validate_sender(
 }
 
 impl Executor<'_> {
-    /// Executes `signed` as the `index`th transaction of the block. An invalid one changes nothing.
-    pub(crate) fn transact(
-        &self,
-        block: &Arc<BlockState>,
-        signed: &SignedTransaction,
-        index: u32,
-    ) -> Result<Result<Receipt, AdmitError>, ExecutionError> {
-        self.transact_traced(block, signed, index, &mut None)
-    }
-
-    /// The same, with what happens recorded if there is something to record it with.
+    /// Executes `signed` as the `index`th transaction of the block. An invalid one changes nothing. What happens is recorded if there is something to
+    /// record it with.
     pub(crate) fn transact_traced(
         &self,
         block: &Arc<BlockState>,
@@ -160,10 +168,44 @@ impl Executor<'_> {
         index: u32,
         trace: &mut Option<Box<Recorder>>,
     ) -> Result<Result<Receipt, AdmitError>, ExecutionError> {
+        let done = self.execute(block.clone(), signed, &self.prepare(signed), trace)?;
+        let Transacted {
+            mut receipt,
+            effects,
+        } = match done {
+            Ok(done) => done,
+            Err(error) => return Ok(Err(error)),
+        };
+        block.apply(effects)?;
+        receipt.index = index;
+        Ok(Ok(receipt))
+    }
+
+    /// Does all that needs no state: verifies the signature if that is asked for.
+    pub(crate) fn prepare(&self, signed: &SignedTransaction) -> Prepared {
+        Prepared {
+            hash: signed.hash(),
+            sender: signed.transaction.sender_address(),
+            intrinsic: validate(self.params, self.chain_id, signed, self.signatures),
+        }
+    }
+
+    /// Executes `signed` on `state`, which is as those before it have left it. An invalid one has no effects. The proposer's fees are for the
+    /// caller to credit, once for the block: no transaction of a block sees them.
+    pub(crate) fn execute(
+        &self,
+        state: Arc<dyn StateView>,
+        signed: &SignedTransaction,
+        prepared: &Prepared,
+        trace: &mut Option<Box<Recorder>>,
+    ) -> Result<Result<Transacted, AdmitError>, ExecutionError> {
         let tx = &signed.transaction;
-        let sender = tx.sender_address();
-        let mut account = block.account(&sender)?;
-        let valid = validate(self.params, self.chain_id, signed, self.signatures)
+        let sender = prepared.sender;
+        let mut overlay = Overlay::new(state);
+        let mut account = overlay.account(&sender)?;
+        let valid = prepared
+            .intrinsic
+            .clone()
             .and_then(|intrinsic| validate_sender(&account, tx, 0, 0).map(|()| intrinsic));
         let intrinsic = match valid {
             Ok(intrinsic) => intrinsic,
@@ -175,7 +217,6 @@ impl Executor<'_> {
         account.balance -= u128::from(tx.fuel_limit) * price;
         let nonce = account.nonce;
         account.nonce += 1;
-        let mut overlay = Overlay::new(block.clone());
         overlay.set_account(&sender, &account);
 
         let env = Env {
@@ -193,18 +234,16 @@ impl Executor<'_> {
 
         let fuel_used = intrinsic + acted.used;
         let fee = u128::from(fuel_used) * price;
-        let overlay = &mut acted.run.overlay;
         let refund = u128::from(tx.fuel_limit - fuel_used) * price;
-        credit(overlay, &sender, refund)?;
-        credit(overlay, &self.proposer, fee)?;
+        let refund = AccountAdd::balance(refund);
+        acted.run.overlay.add(&sender, &refund)?;
         let success = acted.outcome.is_success();
-        if let (true, Some((hash, code))) = (success, acted.run.deploying.take()) {
-            block.deploy(hash, code);
-        }
+        let mut effects = acted.run.overlay.into_effects();
+        effects.code = acted.run.deploying.filter(|_| success);
         let receipt = Receipt {
-            transaction: signed.hash(),
+            transaction: prepared.hash,
             height: self.height,
-            index,
+            index: 0,
             outcome: acted.outcome,
             fuel_used,
             fee,
@@ -212,8 +251,7 @@ impl Executor<'_> {
             events: acted.run.events,
             contract: acted.contract.filter(|_| success),
         };
-        block.apply(acted.run.overlay.into_writes());
-        Ok(Ok(receipt))
+        Ok(Ok(Transacted { receipt, effects }))
     }
 
     /// Does what `tx` says. Unless that succeeds, the run is as it was before.
@@ -326,15 +364,12 @@ impl Executor<'_> {
             return Ok(Err(total));
         }
         for (contract, bytes) in growth.into_iter().filter(|(_, bytes)| *bytes != 0) {
-            let mut account = run.overlay.account(&contract)?;
-            let damaged = || StoreError::Damaged(format!("the storage size of {contract}"));
-            let size = i128::from(account.storage_bytes) + bytes;
-            account.storage_bytes = u64::try_from(size).map_err(|_| damaged())?;
-            account.deposit = account
-                .deposit
-                .checked_add_signed(bytes * price)
-                .ok_or_else(damaged)?;
-            run.overlay.set_account(&contract, &account);
+            let add = AccountAdd {
+                balance: 0,
+                storage_bytes: bytes,
+                deposit: bytes * price,
+            };
+            run.overlay.add(&contract, &add)?;
         }
         let mut account = run.overlay.account(payer)?;
         // `validate_sender` has seen that there is enough, and nothing takes from the account of a key but this.
@@ -379,11 +414,4 @@ fn reverted(text: &str) -> Called {
         ended: Ended::Reverted(text.into()),
         used: 0,
     }
-}
-
-fn credit(overlay: &mut Overlay, address: &Address, amount: u128) -> Result<(), StoreError> {
-    let mut account = overlay.account(address)?;
-    account.balance = account.balance.saturating_add(amount);
-    overlay.set_account(address, &account);
-    Ok(())
 }

@@ -29,6 +29,7 @@ mod compiler;
 mod execute;
 mod gate;
 pub mod host;
+mod parallel;
 pub mod params;
 mod state;
 mod store;
@@ -41,6 +42,7 @@ pub use chain::{
     ViewCall, ViewError, ViewResult,
 };
 pub use execute::Signatures;
+pub use parallel::{BlockStats, Parallelism};
 pub use params::ProtocolParams;
 pub use slackline_metering::{HistogramSnapshot, Mode, Overshoot};
 pub use slackline_sandbox as sandbox;

@@ -1,14 +1,17 @@
 //! The state, and the layers through which a block changes it.
 //!
 //! ```text
-//!   Overlay (one transaction: writes, undo log, values read) ──▶ StateView ── BlockState (writes of the block)
-//!      ▲ checkpoint / undo: a nested call that fails                             └── StateSnapshot (RocksDB)
+//!   Overlay (one transaction: writes, adds, undo log, values read) ──▶ StateView ── BlockState (writes of the block)
+//!      ▲ checkpoint / undo: a nested call that fails                      │             └── StateSnapshot (RocksDB)
+//!                                                                         └── parallel::View (what those before it wrote, so far)
 //! ```
 //!
 //! Keys: `a` + address (32) holds an [`Account`] in borsh; `s` + contract (32) + key holds what the contract stored.
 
 use crate::store::{StateSnapshot, StoreError, decode};
 use crate::types::{Account, Address, Hash, digest, encode};
+use crate::vm::ExecutionError;
+use slackline_parallel::Add;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -44,19 +47,94 @@ pub(crate) fn storage_owner(key: &[u8]) -> Option<(Address, usize)> {
     (*kind == STORAGE).then_some((Address(*address), own.len()))
 }
 
-/// What is below an [`Overlay`].
+/// What is below an [`Overlay`]. Reads fail with [`ExecutionError::Stale`] if the transaction has to be executed again.
 pub(crate) trait StateView: Send + Sync {
     /// The value of `key`.
-    fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError>;
+    fn get(&self, key: &[u8]) -> Result<Option<Value>, ExecutionError>;
+
+    /// The hash of the code of the account under `key`: all of it that the caller's doings depend on.
+    fn code_of(&self, key: &[u8]) -> Result<Option<Hash>, ExecutionError> {
+        Ok(account(self.get(key)?.as_deref())?.code)
+    }
 
     /// See [`Scan`].
-    fn next(&self, scan: &Scan, budget: &mut u64) -> Result<Found, StoreError>;
+    fn next(&self, scan: &Scan, budget: &mut u64) -> Result<Found, ExecutionError>;
 
     /// The code with `hash`.
-    fn code(&self, hash: &Hash) -> Result<Option<Arc<Vec<u8>>>, StoreError>;
+    fn code(&self, hash: &Hash) -> Result<Option<Arc<Vec<u8>>>, ExecutionError>;
 
     /// Whether there is code with `hash`.
-    fn has_code(&self, hash: &Hash) -> Result<bool, StoreError>;
+    fn has_code(&self, hash: &Hash) -> Result<bool, ExecutionError>;
+
+    /// Whether the transaction has to be executed again, so that nothing it does counts.
+    fn is_stale(&self) -> bool {
+        false
+    }
+}
+
+/// What is added to an account by who does not look at it. Adds commute and cannot overflow, so that they need no order: all the currency that
+/// there is is below 2^127 (see [`crate::Genesis`]), and what storage counts is a sum over what is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AccountAdd {
+    /// Paid to it, in the smallest unit of the currency.
+    pub(crate) balance: u128,
+    /// To [`Account::storage_bytes`].
+    pub(crate) storage_bytes: i128,
+    /// To [`Account::deposit`].
+    pub(crate) deposit: i128,
+}
+
+impl Add for AccountAdd {
+    fn add(&mut self, other: &AccountAdd) {
+        // No sum of a block's wraps: see above. What wraps on the way, on a state that never is, is executed again.
+        self.balance = self.balance.wrapping_add(other.balance);
+        self.storage_bytes = self.storage_bytes.wrapping_add(other.storage_bytes);
+        self.deposit = self.deposit.wrapping_add(other.deposit);
+    }
+}
+
+impl AccountAdd {
+    pub(crate) fn balance(balance: u128) -> AccountAdd {
+        AccountAdd {
+            balance,
+            ..AccountAdd::default()
+        }
+    }
+
+    /// Adds to `account`.
+    pub(crate) fn apply(&self, account: &mut Account) -> Result<(), StoreError> {
+        let damaged = |what: &str| StoreError::Damaged(format!("the {what} of an account"));
+        account.balance = account
+            .balance
+            .checked_add(self.balance)
+            .ok_or_else(|| damaged("balance"))?;
+        let size = i128::from(account.storage_bytes).checked_add(self.storage_bytes);
+        account.storage_bytes = size
+            .and_then(|size| u64::try_from(size).ok())
+            .ok_or_else(|| damaged("storage size"))?;
+        account.deposit = account
+            .deposit
+            .checked_add_signed(self.deposit)
+            .ok_or_else(|| damaged("deposit"))?;
+        Ok(())
+    }
+
+    /// Adds to the account that is stored as `bytes`, if there is one, and stores it.
+    pub(crate) fn apply_to(&self, bytes: Option<&[u8]>) -> Result<Value, StoreError> {
+        let mut account = account(bytes)?;
+        self.apply(&mut account)?;
+        Ok(encode(&account).into())
+    }
+}
+
+/// What a transaction has done.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) writes: Writes,
+    /// To accounts that are not among the writes.
+    pub(crate) adds: BTreeMap<Address, AccountAdd>,
+    /// Code that it has brought.
+    pub(crate) code: Option<(Hash, Arc<Vec<u8>>)>,
 }
 
 /// Asks for the next key in an order.
@@ -124,31 +202,46 @@ impl Scan {
         scan
     }
 
+    /// Where it looks, to be looked at elsewhere.
+    pub(crate) fn range(&self) -> slackline_parallel::Range {
+        slackline_parallel::Range {
+            low: self.low.clone(),
+            high: self.high.clone(),
+            descending: self.descending,
+        }
+    }
+
     fn bounds(&self) -> (Bound<&Vec<u8>>, Bound<&Vec<u8>>) {
         (self.low.as_ref(), self.high.as_ref())
     }
 
-    fn first_in<'a>(&self, writes: &'a Writes) -> Option<(&'a Vec<u8>, &'a Option<Value>)> {
+    /// The next key of `writes`, and whether it has a value.
+    fn first_in(&self, writes: &Writes) -> Option<(Vec<u8>, bool)> {
         let mut range = writes.range::<Vec<u8>, _>(self.bounds());
-        if self.descending {
+        let next = if self.descending {
             range.next_back()
         } else {
             range.next()
-        }
+        };
+        next.map(|(key, value)| (key.clone(), value.is_some()))
     }
 
     /// Where `snapshot` has the next key.
-    fn first_stored(&self, snapshot: &StateSnapshot) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn first_stored(
+        &self,
+        snapshot: &StateSnapshot,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         snapshot.next(self.bounds(), self.descending)
     }
 
-    /// The next key of `writes` over what `below` finds. Each key of either that the other or a deletion hides takes 1 of `budget`.
-    fn merge(
+    /// The next key of what `written` finds, with whether it has a value, over what `below` finds. Each key of either that the other or a
+    /// deletion hides takes 1 of `budget`.
+    pub(crate) fn merge(
         &self,
-        writes: &Writes,
         budget: &mut u64,
-        mut below: impl FnMut(&Scan, &mut u64) -> Result<Found, StoreError>,
-    ) -> Result<Found, StoreError> {
+        mut written: impl FnMut(&Scan) -> Result<Option<(Vec<u8>, bool)>, ExecutionError>,
+        mut below: impl FnMut(&Scan, &mut u64) -> Result<Found, ExecutionError>,
+    ) -> Result<Found, ExecutionError> {
         let mut scan = self.clone();
         // What is below, once known, stays the next one until the scan has gone beyond it.
         let mut under: Option<Found> = None;
@@ -165,28 +258,28 @@ impl Scan {
                 Found::Nothing => None,
                 Found::OverBudget => return Ok(found),
             };
-            let Some((key, value)) = scan.first_in(writes) else {
+            let Some((key, has_value)) = written(&scan)? else {
                 return Ok(found);
             };
             let earlier = lower.is_some_and(|lower| {
                 if self.descending {
-                    lower > key
+                    *lower > key
                 } else {
-                    lower < key
+                    *lower < key
                 }
             });
             if earlier {
                 return Ok(found);
             }
-            if value.is_some() {
-                return Ok(Found::Key(key.clone()));
+            if has_value {
+                return Ok(Found::Key(key));
             }
             let Some(left) = budget.checked_sub(1) else {
                 return Ok(Found::OverBudget);
             };
             *budget = left;
-            let hidden = lower == Some(key);
-            scan = scan.beyond(key.clone());
+            let hidden = lower == Some(&key);
+            scan = scan.beyond(key);
             if !hidden {
                 under = Some(found);
             }
@@ -234,23 +327,40 @@ impl BlockState {
         read(&self.done.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What was there before the block.
+    pub(crate) fn snapshot(&self) -> &StateSnapshot {
+        &self.snapshot
+    }
+
+    /// The value of `key`.
+    pub(crate) fn value(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        match self.read(|done| done.writes.get(key).cloned()) {
+            Some(written) => Ok(written),
+            None => self.snapshot.get(key),
+        }
+    }
+
     pub(crate) fn account(&self, address: &Address) -> Result<Account, StoreError> {
-        account(self.get(&account_key(address))?.as_deref())
+        account(self.value(&account_key(address))?.as_deref())
     }
 
     pub(crate) fn set_account(&self, address: &Address, account: &Account) {
-        let write = (account_key(address), Some(encode(account).into()));
-        self.apply(Writes::from([write]));
+        let mut done = self.done.write().unwrap_or_else(PoisonError::into_inner);
+        let value = encode(account).into();
+        done.writes.insert(account_key(address), Some(value));
     }
 
-    pub(crate) fn apply(&self, mut writes: Writes) {
+    /// Does what a transaction has done.
+    pub(crate) fn apply(&self, mut effects: Effects) -> Result<(), StoreError> {
+        for (address, add) in effects.adds {
+            let key = account_key(&address);
+            let value = add.apply_to(self.value(&key)?.as_deref())?;
+            effects.writes.insert(key, Some(value));
+        }
         let mut done = self.done.write().unwrap_or_else(PoisonError::into_inner);
-        done.writes.append(&mut writes);
-    }
-
-    pub(crate) fn deploy(&self, hash: Hash, code: Arc<Vec<u8>>) {
-        let mut done = self.done.write().unwrap_or_else(PoisonError::into_inner);
-        done.code.insert(hash, code);
+        done.writes.append(&mut effects.writes);
+        done.code.extend(effects.code);
+        Ok(())
     }
 
     /// What is to be stored.
@@ -269,16 +379,14 @@ pub(crate) fn writes_hash(writes: &Writes) -> Hash {
 }
 
 impl StateView for BlockState {
-    fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
-        match self.read(|done| done.writes.get(key).cloned()) {
-            Some(written) => Ok(written),
-            None => self.snapshot.get(key),
-        }
+    fn get(&self, key: &[u8]) -> Result<Option<Value>, ExecutionError> {
+        Ok(self.value(key)?)
     }
 
-    fn next(&self, scan: &Scan, budget: &mut u64) -> Result<Found, StoreError> {
+    fn next(&self, scan: &Scan, budget: &mut u64) -> Result<Found, ExecutionError> {
         self.read(|done| {
-            scan.merge(&done.writes, budget, |scan, _| {
+            let written = |scan: &Scan| Ok(scan.first_in(&done.writes));
+            scan.merge(budget, written, |scan, _| {
                 Ok(match scan.first_stored(&self.snapshot)? {
                     Some(key) => Found::Key(key),
                     None => Found::Nothing,
@@ -287,14 +395,14 @@ impl StateView for BlockState {
         })
     }
 
-    fn code(&self, hash: &Hash) -> Result<Option<Arc<Vec<u8>>>, StoreError> {
+    fn code(&self, hash: &Hash) -> Result<Option<Arc<Vec<u8>>>, ExecutionError> {
         match self.read(|done| done.code.get(hash).cloned()) {
             Some(code) => Ok(Some(code)),
             None => Ok(self.snapshot.code(hash)?.map(Arc::new)),
         }
     }
 
-    fn has_code(&self, hash: &Hash) -> Result<bool, StoreError> {
+    fn has_code(&self, hash: &Hash) -> Result<bool, ExecutionError> {
         let deployed = self.read(|done| done.code.contains_key(hash));
         Ok(deployed || self.snapshot.has_code(hash)?)
     }
@@ -306,8 +414,15 @@ pub(crate) struct Overlay {
     /// Only ever looked up by key: no order of it shows.
     read: HashMap<Vec<u8>, Option<Value>>,
     writes: Writes,
-    /// What each write has replaced.
-    undo: Vec<(Vec<u8>, Option<Option<Value>>)>,
+    /// To accounts that are not among the writes.
+    adds: HashMap<Address, AccountAdd>,
+    undo: Vec<Undo>,
+}
+
+/// What a change has replaced.
+enum Undo {
+    Write(Vec<u8>, Option<Option<Value>>),
+    Add(Address, Option<AccountAdd>),
 }
 
 /// A point to go back to.
@@ -320,11 +435,17 @@ impl Overlay {
             below,
             read: HashMap::new(),
             writes: Writes::new(),
+            adds: HashMap::new(),
             undo: Vec::new(),
         }
     }
 
-    pub(crate) fn get(&mut self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+    /// Whether nothing that is done here counts: see [`StateView::is_stale`].
+    pub(crate) fn is_stale(&self) -> bool {
+        self.below.is_stale()
+    }
+
+    pub(crate) fn get(&mut self, key: &[u8]) -> Result<Option<Value>, ExecutionError> {
         if let Some(written) = self.writes.get(key) {
             return Ok(written.clone());
         }
@@ -332,7 +453,7 @@ impl Overlay {
     }
 
     /// The value of `key` when the transaction began.
-    fn before(&mut self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+    fn before(&mut self, key: &[u8]) -> Result<Option<Value>, ExecutionError> {
         if let Some(value) = self.read.get(key) {
             return Ok(value.clone());
         }
@@ -342,15 +463,16 @@ impl Overlay {
     }
 
     /// The next key; each deleted key that is passed over takes 1 of `budget`.
-    pub(crate) fn next(&self, scan: &Scan, budget: &mut u64) -> Result<Found, StoreError> {
-        scan.merge(&self.writes, budget, |scan, budget| {
+    pub(crate) fn next(&self, scan: &Scan, budget: &mut u64) -> Result<Found, ExecutionError> {
+        let written = |scan: &Scan| Ok(scan.first_in(&self.writes));
+        scan.merge(budget, written, |scan, budget| {
             self.below.next(scan, budget)
         })
     }
 
     pub(crate) fn set(&mut self, key: Vec<u8>, value: Option<Value>) {
         let before = self.writes.insert(key.clone(), value);
-        self.undo.push((key, before));
+        self.undo.push(Undo::Write(key, before));
     }
 
     pub(crate) fn checkpoint(&self) -> Checkpoint {
@@ -361,34 +483,74 @@ impl Overlay {
     pub(crate) fn undo(&mut self, checkpoint: Checkpoint) {
         while self.undo.len() > checkpoint.0 {
             match self.undo.pop() {
-                Some((key, Some(before))) => self.writes.insert(key, before),
-                Some((key, None)) => self.writes.remove(&key),
+                Some(Undo::Write(key, Some(before))) => {
+                    self.writes.insert(key, before);
+                }
+                Some(Undo::Write(key, None)) => {
+                    self.writes.remove(&key);
+                }
+                Some(Undo::Add(address, Some(before))) => {
+                    self.adds.insert(address, before);
+                }
+                Some(Undo::Add(address, None)) => {
+                    self.adds.remove(&address);
+                }
                 None => return,
-            };
+            }
         }
     }
 
-    pub(crate) fn code(&self, hash: &Hash) -> Result<Option<Arc<Vec<u8>>>, StoreError> {
+    pub(crate) fn code(&self, hash: &Hash) -> Result<Option<Arc<Vec<u8>>>, ExecutionError> {
         self.below.code(hash)
     }
 
-    pub(crate) fn has_code(&self, hash: &Hash) -> Result<bool, StoreError> {
+    pub(crate) fn has_code(&self, hash: &Hash) -> Result<bool, ExecutionError> {
         self.below.has_code(hash)
     }
 
-    pub(crate) fn account(&mut self, address: &Address) -> Result<Account, StoreError> {
-        account(self.get(&account_key(address))?.as_deref())
+    pub(crate) fn account(&mut self, address: &Address) -> Result<Account, ExecutionError> {
+        let mut account = account(self.get(&account_key(address))?.as_deref())?;
+        if let Some(add) = self.adds.get(address) {
+            add.apply(&mut account)?;
+        }
+        Ok(account)
+    }
+
+    /// The hash of an account's code, without depending on the rest of the account.
+    pub(crate) fn code_of(&self, address: &Address) -> Result<Option<Hash>, ExecutionError> {
+        let key = account_key(address);
+        match self.writes.get(&key).or_else(|| self.read.get(&key)) {
+            Some(known) => Ok(account(known.as_deref())?.code),
+            None => self.below.code_of(&key),
+        }
     }
 
     pub(crate) fn set_account(&mut self, address: &Address, account: &Account) {
+        if let Some(before) = self.adds.remove(address) {
+            self.undo.push(Undo::Add(*address, Some(before)));
+        }
         self.set(account_key(address), Some(encode(account).into()));
+    }
+
+    /// Adds to an account without looking at it, unless this transaction has written it.
+    pub(crate) fn add(&mut self, address: &Address, add: &AccountAdd) -> Result<(), StoreError> {
+        let key = account_key(address);
+        if let Some(written) = self.writes.get(&key) {
+            let value = add.apply_to(written.as_deref())?;
+            self.set(key, Some(value));
+            return Ok(());
+        }
+        let before = self.adds.get(address).cloned();
+        self.adds.entry(*address).or_default().add(add);
+        self.undo.push(Undo::Add(*address, before));
+        Ok(())
     }
 
     /// By how many bytes the storage of each contract has grown or shrunk; each entry counts `entry_bytes` besides key and value.
     pub(crate) fn growth(
         &mut self,
         entry_bytes: u64,
-    ) -> Result<BTreeMap<Address, i128>, StoreError> {
+    ) -> Result<BTreeMap<Address, i128>, ExecutionError> {
         let mut growth = BTreeMap::new();
         let sizes: Vec<_> = self
             .writes
@@ -416,12 +578,16 @@ impl Overlay {
     }
 
     /// What it has written.
-    pub(crate) fn into_writes(self) -> Writes {
-        self.writes
+    pub(crate) fn into_effects(self) -> Effects {
+        Effects {
+            writes: self.writes,
+            adds: self.adds.into_iter().collect(),
+            code: None,
+        }
     }
 }
 
-fn account(bytes: Option<&[u8]>) -> Result<Account, StoreError> {
+pub(crate) fn account(bytes: Option<&[u8]>) -> Result<Account, StoreError> {
     match bytes {
         Some(bytes) => decode(bytes, "account"),
         None => Ok(Account::default()),
@@ -437,15 +603,16 @@ mod tests {
     struct Layers(Writes, BTreeMap<Vec<u8>, Value>);
 
     impl StateView for Layers {
-        fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        fn get(&self, key: &[u8]) -> Result<Option<Value>, ExecutionError> {
             Ok(match self.0.get(key) {
                 Some(written) => written.clone(),
                 None => self.1.get(key).cloned(),
             })
         }
 
-        fn next(&self, scan: &Scan, budget: &mut u64) -> Result<Found, StoreError> {
-            scan.merge(&self.0, budget, |scan, _| {
+        fn next(&self, scan: &Scan, budget: &mut u64) -> Result<Found, ExecutionError> {
+            let written = |scan: &Scan| Ok(scan.first_in(&self.0));
+            scan.merge(budget, written, |scan, _| {
                 let mut range = self.1.range::<Vec<u8>, _>(scan.bounds());
                 let next = if scan.descending {
                     range.next_back()
@@ -456,11 +623,11 @@ mod tests {
             })
         }
 
-        fn code(&self, _: &Hash) -> Result<Option<Arc<Vec<u8>>>, StoreError> {
+        fn code(&self, _: &Hash) -> Result<Option<Arc<Vec<u8>>>, ExecutionError> {
             Ok(None)
         }
 
-        fn has_code(&self, _: &Hash) -> Result<bool, StoreError> {
+        fn has_code(&self, _: &Hash) -> Result<bool, ExecutionError> {
             Ok(false)
         }
     }
@@ -545,6 +712,52 @@ mod tests {
             let after = (overlay.writes.clone(), overlay.growth(5).expect("no database"));
             prop_assert_eq!(before, after);
         }
+    }
+
+    /// Reading, writing and undoing with adds in between come to the same as with sums.
+    #[test]
+    fn an_account_that_is_added_to() {
+        let address = Address([7; 32]);
+        let before = Account {
+            balance: 10,
+            storage_bytes: 5,
+            deposit: 50,
+            ..Account::default()
+        };
+        let stored = BTreeMap::from([(account_key(&address), Value::from(encode(&before)))]);
+        let mut overlay = Overlay::new(Arc::new(Layers(Writes::new(), stored)));
+        let add = AccountAdd {
+            balance: 3,
+            storage_bytes: -5,
+            deposit: -50,
+        };
+        overlay.add(&address, &add).expect("it fits");
+        let checkpoint = overlay.checkpoint();
+        overlay
+            .add(&address, &AccountAdd::balance(4))
+            .expect("it fits");
+        let account = overlay.account(&address).expect("no database");
+        assert_eq!(
+            (account.balance, account.storage_bytes, account.deposit),
+            (17, 0, 0)
+        );
+        assert!(overlay.writes.is_empty());
+        overlay.set_account(&address, &account);
+        overlay
+            .add(&address, &AccountAdd::balance(1))
+            .expect("it fits");
+        assert_eq!(overlay.account(&address).expect("no database").balance, 18);
+        assert!(overlay.adds.is_empty());
+        overlay.undo(checkpoint);
+        assert_eq!(overlay.account(&address).expect("no database").balance, 13);
+        let effects = overlay.into_effects();
+        assert!(effects.writes.is_empty());
+        assert_eq!(effects.adds, BTreeMap::from([(address, add)]));
+        let too_much = AccountAdd {
+            storage_bytes: -6,
+            ..AccountAdd::default()
+        };
+        assert!(too_much.apply(&mut before.clone()).is_err());
     }
 
     #[test]

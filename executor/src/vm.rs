@@ -46,6 +46,9 @@ pub enum ExecutionError {
     /// The engine failed: no memory for an instance, or a bug.
     #[error("the execution engine failed: {0}")]
     Engine(String),
+    /// What the transaction has read has been changed by one before it: it is executed again. Never returned by [`crate::Chain`].
+    #[error("what the transaction has read has changed")]
+    Stale,
 }
 
 /// What the asynchronous checks have done since the start.
@@ -354,7 +357,7 @@ impl Vm {
         mut run: Box<Run>,
         call: Call<'_>,
     ) -> Result<(Box<Run>, Called), ExecutionError> {
-        let Some(code) = run.overlay.account(&call.contract)?.code else {
+        let Some(code) = run.overlay.code_of(&call.contract)? else {
             return Ok((run, Called::refused(Refusal::NoContract)));
         };
         let contract = self.contract(&run, &code)?;
@@ -517,6 +520,10 @@ impl Vm {
             .as_ref()
             .zip(checker.as_ref())
             .map(|(watchdog, checker)| watchdog.watch(checker, call.fuel));
+        // From here on who makes it stale has it looked at until it is found.
+        if store.data_mut().run().overlay.is_stale() {
+            return Err(ExecutionError::Stale);
+        }
         let result = contract.pre.instantiate(&mut store).and_then(|instance| {
             let memory = instance.get_module_export(&mut store, &contract.memory);
             store.data_mut().memory = memory.and_then(wasmtime::Extern::into_memory);
@@ -547,6 +554,10 @@ impl Vm {
             .run
             .take()
             .ok_or_else(|| engine_failed("a callee kept the run".to_owned()))?;
+        // Cancelled, perhaps: then however it ended, it is not how it ends.
+        if run.overlay.is_stale() {
+            return Err(ExecutionError::Stale);
+        }
         if let Some(checker) = &checker {
             let checks = checker.stats();
             self.counters.add(run.checks, checks);
@@ -596,7 +607,7 @@ fn reverted(text: Vec<u8>) -> Called {
     }
 }
 
-fn checker() -> Result<AsyncFuelChecker, ExecutionError> {
+pub(crate) fn checker() -> Result<AsyncFuelChecker, ExecutionError> {
     AsyncFuelChecker::for_current_thread()
         .map_err(|error| ExecutionError::Engine(error.to_string()))
 }

@@ -314,7 +314,6 @@ impl Profile {
                             function_id: id,
                             line: 0,
                         }],
-                        ..pprof::Location::default()
                     });
                 }
                 location_id.push(id);

@@ -68,12 +68,15 @@ pub enum SymbolsError {
     },
 }
 
+/// What has been looked up: the frames at an address, by the function and the offset in it.
+type Cache = HashMap<(u32, u32), Rc<[Frame]>>;
+
 /// The source of a code.
 pub struct Symbols {
     names: BTreeMap<u32, String>,
     dwarf: Option<addr2line::Context<Reader>>,
     sources: Vec<(String, PathBuf)>,
-    cache: RefCell<HashMap<(u32, u32), Rc<[Frame]>>>,
+    cache: RefCell<Cache>,
 }
 
 impl std::fmt::Debug for Symbols {

@@ -89,7 +89,8 @@ fn assertions_say_what_has_happened_instead() -> Result<()> {
         let call = kit.call(&kit.account("alice"), contract, method);
         call.fuel(1_000_000).send().unwrap()
     };
-    let short: [(&str, &str, fn(Done<'_>)); 7] = [
+    type Case = (&'static str, &'static str, fn(Done<'_>));
+    let short: [Case; 7] = [
         ("say", "reverted: no; ", |done| drop(done.expect_ok())),
         ("fail", "reverted: 0x01; ", |done| drop(done.expect_ok())),
         ("spin", "was aborted: out of fuel; 1000000 fuel", |done| {

@@ -100,7 +100,7 @@ fn code_hash(mut host: Host<'_>, address: u32, dst: u32) -> HostResult<u32> {
     charge(&mut host, NAME, fuel)?;
     let (memory, state) = guest(&mut host)?;
     let address = Address(array(memory, NAME, address)?);
-    match fallible(state, |run| run.overlay.account(&address))?.code {
+    match fallible(state, |run| run.overlay.code_of(&address))? {
         Some(hash) => {
             put(memory, NAME, dst, &hash.0)?;
             Ok(1)

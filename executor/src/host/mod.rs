@@ -76,8 +76,7 @@ mod storage;
 
 use crate::gate::Permit;
 use crate::params::ProtocolParams;
-use crate::state::Overlay;
-use crate::store::StoreError;
+use crate::state::{AccountAdd, Overlay};
 use crate::trace::{Access, AccessKind, PROFILE_MODULE, Recorder, Step};
 use crate::types::{Address, Event, Hash};
 use crate::vm::{ExecutionError, Vm};
@@ -200,14 +199,14 @@ impl Run {
     }
 
     /// The code with `hash`, as deployed.
-    pub(crate) fn code(&self, hash: &Hash) -> Result<Option<Arc<Vec<u8>>>, StoreError> {
+    pub(crate) fn code(&self, hash: &Hash) -> Result<Option<Arc<Vec<u8>>>, ExecutionError> {
         match &self.deploying {
             Some((deploying, code)) if deploying == hash => Ok(Some(code.clone())),
             _ => self.overlay.code(hash),
         }
     }
 
-    pub(crate) fn has_code(&self, hash: &Hash) -> Result<bool, StoreError> {
+    pub(crate) fn has_code(&self, hash: &Hash) -> Result<bool, ExecutionError> {
         match &self.deploying {
             Some((deploying, _)) if deploying == hash => Ok(true),
             _ => self.overlay.has_code(hash),
@@ -220,20 +219,20 @@ impl Run {
         from: &Address,
         to: &Address,
         amount: u128,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, ExecutionError> {
+        if amount == 0 {
+            return Ok(true);
+        }
         let mut account = self.overlay.account(from)?;
         let Some(rest) = account.balance.checked_sub(amount) else {
             return Ok(false);
         };
-        if amount == 0 || from == to {
+        if from == to {
             return Ok(true);
         }
         account.balance = rest;
         self.overlay.set_account(from, &account);
-        let mut account = self.overlay.account(to)?;
-        // All that there is fits: genesis says so, and nothing makes more.
-        account.balance = account.balance.saturating_add(amount);
-        self.overlay.set_account(to, &account);
+        self.overlay.add(to, &AccountAdd::balance(amount))?;
         Ok(true)
     }
 }
@@ -273,7 +272,7 @@ impl HostState {
         self.vm.params()
     }
 
-    fn run(&mut self) -> &mut Run {
+    pub(crate) fn run(&mut self) -> &mut Run {
         self.run
             .as_deref_mut()
             .expect("no host function of a call runs while it waits for a callee")
@@ -405,7 +404,12 @@ fn charge_more(host: &mut Host<'_>, name: &'static str, fuel: u64) -> HostResult
 }
 
 fn take(host: &mut Host<'_>, fuel: u64) -> HostResult<()> {
-    let limit = host.data().fuel;
+    let state = host.data_mut();
+    if state.run.as_ref().is_some_and(|run| run.overlay.is_stale()) {
+        state.fault = Some(ExecutionError::Stale);
+        return Err(Exit::Fault.into());
+    }
+    let limit = state.fuel;
     limit
         .charge(host, fuel)
         .ok_or_else(|| Trap::OutOfFuel.into())
@@ -497,11 +501,11 @@ fn give(host: &mut Host<'_>, function: &'static str, dst: u32, given: &[u8]) -> 
 /// Runs something that may fail through no fault of the contract.
 fn fallible<T>(
     host: &mut HostState,
-    action: impl FnOnce(&mut Run) -> Result<T, StoreError>,
+    action: impl FnOnce(&mut Run) -> Result<T, ExecutionError>,
 ) -> HostResult<T> {
     let done = action(host.run());
     done.map_err(|error| {
-        host.fault = Some(error.into());
+        host.fault = Some(error);
         Exit::Fault.into()
     })
 }

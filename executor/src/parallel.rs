@@ -1,0 +1,377 @@
+//! Executes the transactions of a block: on several threads where that pays, with the result of executing them in order.
+//!
+//! ```text
+//!   transactions ──prepare (hash, signature), on all workers──▶ Prepared
+//!        │
+//!        ├─ slackline_parallel::run ── Machine::execute ──▶ Executor::execute on a View of what those before it wrote
+//!        │        └── disturbed while it runs: AsyncFuelChecker::cancel ──▶ the contract is stopped, the transaction executed again
+//!        ▼
+//!   the first n, final ──▶ BlockState ──▶ the others, in order ──▶ fees to the proposer
+//! ```
+//!
+//! Keys are those of [`crate::state`], and `c` + hash for the code that transactions bring. Payments to accounts, and what contracts come to hold in
+//! storage, are adds ([`AccountAdd`]); that a contract is called depends on nothing of its account but the code.
+
+use crate::chain::AdmitError;
+use crate::execute::{Executor, Prepared, Transacted};
+use crate::state::{
+    AccountAdd, BlockState, Effects, Found, Scan, StateView, Value, account, account_key,
+};
+use crate::store::StoreError;
+use crate::thread::STACK_BYTES;
+use crate::types::{Hash, Receipt, SignedTransaction};
+use crate::vm::{ExecutionError, checker};
+use slackline_metering::{AsyncFuelChecker, Mode};
+use slackline_parallel::{Base, Change, Executed, Machine, Options, Seen, Stale, Stop, View, run};
+use std::sync::{Arc, OnceLock};
+
+/// Bytes that the keys of a contract's storage have in common, and all that accounts and code have.
+const PREFIX: usize = crate::state::STORAGE_PREFIX;
+
+const CODE: u8 = b'c';
+
+fn code_key(hash: &Hash) -> Vec<u8> {
+    [&[CODE], &hash.0[..]].concat()
+}
+
+/// How blocks are executed. It decides how long that takes, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parallelism {
+    /// Threads that execute; 1 for executing in order.
+    pub threads: usize,
+    /// A block of fewer transactions is executed in order.
+    pub least_transactions: usize,
+    /// How many executions may be in vain, of 100 transactions, before the rest of the block is executed in order.
+    pub wasted_percent: usize,
+    /// Whether an execution that has read what was changed afterwards is stopped at once, and not when it ends.
+    pub cancel: bool,
+}
+
+impl Default for Parallelism {
+    /// As many threads as the machine has processors for this process.
+    fn default() -> Parallelism {
+        Parallelism {
+            threads: std::thread::available_parallelism().map_or(1, Into::into),
+            ..Parallelism::sequential()
+        }
+    }
+}
+
+impl Parallelism {
+    /// In order, on one thread.
+    pub fn sequential() -> Parallelism {
+        Parallelism {
+            threads: 1,
+            least_transactions: 16,
+            wasted_percent: 10,
+            cancel: true,
+        }
+    }
+}
+
+/// How a block was executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockStats {
+    /// Threads that took part.
+    pub threads: usize,
+    /// Transactions whose result is that of the parallel execution; the others were executed in order.
+    pub in_parallel: usize,
+    /// Executions begun in parallel.
+    pub executions: u64,
+    /// Of those, the ones that were void when they had ended.
+    pub aborted: u64,
+    /// The ones that were stopped, or known to be void before they ended.
+    pub cancelled: u64,
+    /// The ones that came upon a change that was being made again.
+    pub blocked: u64,
+    /// Whether there was too much of that, so that the rest was executed in order.
+    pub fell_back: bool,
+}
+
+type Outcome = Result<Receipt, AdmitError>;
+
+/// Executes `transactions` on `state`, in which nothing of the block has been done, and does what they do. The receipts' indices are for the caller to fill in.
+pub(crate) fn execute(
+    executor: &Executor<'_>,
+    state: &Arc<BlockState>,
+    transactions: &[SignedTransaction],
+    parallelism: &Parallelism,
+) -> Result<(Vec<Outcome>, BlockStats), ExecutionError> {
+    let few = transactions.len() < parallelism.least_transactions;
+    let threads = parallelism.threads.clamp(1, transactions.len().max(1));
+    let mut stats = BlockStats {
+        threads: if few { 1 } else { threads },
+        ..BlockStats::default()
+    };
+    let prepared: Vec<_> = transactions.iter().map(|_| OnceLock::new()).collect();
+    let mut outcomes = Vec::new();
+    if stats.threads > 1 {
+        let machine = BlockMachine {
+            executor,
+            state,
+            transactions,
+            prepared: &prepared,
+            checkers: (0..threads).map(|_| OnceLock::new()).collect(),
+        };
+        let options = Options {
+            threads,
+            stack_bytes: STACK_BYTES,
+            prefix: PREFIX,
+            wasted: (transactions.len() * parallelism.wasted_percent / 100).max(2 * threads),
+            cancel: parallelism.cancel,
+        };
+        let finished = run(&machine, transactions.len(), &options);
+        // This thread goes on executing.
+        machine.begin(0);
+        let finished = finished.map_err(|error| ExecutionError::Engine(error.to_string()))?;
+        for (key, seen) in finished.changes {
+            let mut effects = Effects::default();
+            match (&seen.base, code_of_key(&key)) {
+                (Base::Written(Item::Code(code)), Some(hash)) => {
+                    effects.code = Some((hash, code.clone()));
+                }
+                _ => {
+                    let value = resolve(state, &key, seen)?;
+                    effects.writes.insert(key, value);
+                }
+            }
+            state.apply(effects)?;
+        }
+        outcomes = finished.outputs;
+        stats = BlockStats {
+            threads,
+            in_parallel: outcomes.len(),
+            executions: finished.stats.executions,
+            aborted: finished.stats.aborted,
+            cancelled: finished.stats.cancelled,
+            blocked: finished.stats.blocked,
+            fell_back: finished.stats.fallback.is_some(),
+        };
+    }
+    let done = outcomes.len();
+    for (signed, prepared) in transactions.iter().zip(&prepared).skip(done) {
+        let prepared = prepared.get_or_init(|| executor.prepare(signed));
+        let result = executor.execute(state.clone(), signed, prepared, &mut None)?;
+        outcomes.push(match result {
+            Ok(Transacted { receipt, effects }) => {
+                state.apply(effects)?;
+                Ok(receipt)
+            }
+            Err(error) => Err(error),
+        });
+    }
+    let receipts = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok());
+    let fees: u128 = receipts.map(|receipt| receipt.fee - receipt.burnt).sum();
+    if fees > 0 {
+        let adds = [(executor.proposer, AccountAdd::balance(fees))].into();
+        state.apply(Effects {
+            adds,
+            ..Effects::default()
+        })?;
+    }
+    Ok((outcomes, stats))
+}
+
+/// What a key of the block's memory holds.
+#[derive(Clone, Debug)]
+enum Item {
+    /// A value of the state; `None` if it is deleted.
+    Value(Option<Value>),
+    /// Code. The key is its hash.
+    Code(Arc<Vec<u8>>),
+}
+
+impl PartialEq for Item {
+    fn eq(&self, other: &Item) -> bool {
+        match (self, other) {
+            (Item::Value(one), Item::Value(other)) => one == other,
+            // Compared under the same key.
+            (Item::Code(_), Item::Code(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+fn code_of_key(key: &[u8]) -> Option<Hash> {
+    let (kind, hash) = key.split_first()?;
+    (*kind == CODE).then_some(Hash(hash.try_into().ok()?))
+}
+
+/// The value under `key` of which `seen` has been seen, over what was there before the block.
+fn resolve(
+    state: &BlockState,
+    key: &[u8],
+    seen: Seen<Item, AccountAdd>,
+) -> Result<Option<Value>, StoreError> {
+    let base = match seen.base {
+        Base::Below => state.snapshot().get(key)?,
+        Base::Written(Item::Value(value)) => value,
+        Base::Written(Item::Code(_)) => None,
+    };
+    match seen.added {
+        None => Ok(base),
+        Some(add) => Ok(Some(add.apply_to(base.as_deref())?)),
+    }
+}
+
+struct BlockMachine<'a> {
+    executor: &'a Executor<'a>,
+    state: &'a Arc<BlockState>,
+    transactions: &'a [SignedTransaction],
+    prepared: &'a [OnceLock<Prepared>],
+    /// Of each worker, once it has one.
+    checkers: Vec<OnceLock<AsyncFuelChecker>>,
+}
+
+impl BlockMachine<'_> {
+    fn prepared(&self, transaction: usize) -> &Prepared {
+        self.prepared[transaction]
+            .get_or_init(|| self.executor.prepare(&self.transactions[transaction]))
+    }
+
+    /// The code of the account under `key`, as far as `base` tells.
+    fn code_of(&self, key: &[u8], base: &Base<Item>) -> Result<Option<Hash>, StoreError> {
+        let seen = Seen {
+            base: base.clone(),
+            added: None,
+        };
+        Ok(account(resolve(self.state, key, seen)?.as_deref())?.code)
+    }
+}
+
+impl Machine for BlockMachine<'_> {
+    type Value = Item;
+    type Add = AccountAdd;
+    type Output = Outcome;
+
+    fn enter(&self, worker: usize) {
+        // Without one, what is stale stops in the next host function.
+        if self.executor.vm.mode() == Mode::Slacked
+            && let Ok(checker) = checker()
+        {
+            // Entered once.
+            let _ = self.checkers[worker].set(checker);
+        }
+    }
+
+    fn prepare(&self, transaction: usize) {
+        self.prepared(transaction);
+    }
+
+    fn execute(
+        &self,
+        transaction: usize,
+        view: View<Item, AccountAdd>,
+    ) -> Result<Executed<Item, AccountAdd, Outcome>, Stop> {
+        let state = Arc::new(ParallelView {
+            view,
+            state: self.state.clone(),
+        });
+        let signed = &self.transactions[transaction];
+        let prepared = self.prepared(transaction);
+        let result = self.executor.execute(state, signed, prepared, &mut None);
+        let Transacted { receipt, effects } = match result {
+            Ok(Ok(transacted)) => transacted,
+            Ok(Err(error)) => {
+                return Ok(Executed {
+                    output: Err(error),
+                    changes: Vec::new(),
+                });
+            }
+            Err(ExecutionError::Stale) => return Err(Stale.into()),
+            Err(_) => return Err(Stop::Failed),
+        };
+        let writes = effects.writes.into_iter();
+        let writes = writes.map(|(key, value)| (key, Change::Write(Item::Value(value))));
+        let adds = effects.adds.into_iter();
+        let adds = adds.map(|(address, add)| (account_key(&address), Change::Add(add)));
+        let code = effects.code.into_iter();
+        let code = code.map(|(hash, code)| (code_key(&hash), Change::Write(Item::Code(code))));
+        Ok(Executed {
+            output: Ok(receipt),
+            changes: writes.chain(adds).chain(code).collect(),
+        })
+    }
+
+    fn same_part(&self, key: &[u8], one: &Base<Item>, other: &Base<Item>) -> bool {
+        match (self.code_of(key, one), self.code_of(key, other)) {
+            (Ok(one), Ok(other)) => one == other,
+            // Executed again, which fails or not.
+            _ => false,
+        }
+    }
+
+    fn cancel(&self, worker: usize) {
+        if let Some(checker) = self.checkers[worker].get() {
+            checker.cancel();
+        }
+    }
+
+    fn begin(&self, worker: usize) {
+        if let Some(checker) = self.checkers[worker].get() {
+            checker.resume();
+        }
+    }
+}
+
+/// The state as a transaction finds it while those before it may still be executing.
+struct ParallelView {
+    view: View<Item, AccountAdd>,
+    /// Nothing of the block has been done in it.
+    state: Arc<BlockState>,
+}
+
+impl From<Stale> for ExecutionError {
+    fn from(Stale: Stale) -> ExecutionError {
+        ExecutionError::Stale
+    }
+}
+
+impl StateView for ParallelView {
+    fn get(&self, key: &[u8]) -> Result<Option<Value>, ExecutionError> {
+        Ok(resolve(&self.state, key, self.view.read(key)?)?)
+    }
+
+    fn code_of(&self, key: &[u8]) -> Result<Option<Hash>, ExecutionError> {
+        let seen = Seen {
+            base: self.view.read_base(key)?,
+            added: None,
+        };
+        Ok(account(resolve(&self.state, key, seen)?.as_deref())?.code)
+    }
+
+    fn next(&self, scan: &Scan, budget: &mut u64) -> Result<Found, ExecutionError> {
+        // Nothing is added to what scans find.
+        let has_value = |seen: &Seen<Item, AccountAdd>| {
+            matches!(&seen.base, Base::Written(Item::Value(Some(_))))
+        };
+        let written = |scan: &Scan| {
+            let found = self.view.next(&scan.range())?;
+            Ok(found.map(|(key, seen)| (key, has_value(&seen))))
+        };
+        scan.merge(budget, written, |scan, _| {
+            Ok(match scan.first_stored(self.state.snapshot())? {
+                Some(key) => Found::Key(key),
+                None => Found::Nothing,
+            })
+        })
+    }
+
+    fn code(&self, hash: &Hash) -> Result<Option<Arc<Vec<u8>>>, ExecutionError> {
+        match self.view.read(&code_key(hash))?.base {
+            Base::Written(Item::Code(code)) => Ok(Some(code)),
+            _ => Ok(self.state.snapshot().code(hash)?.map(Arc::new)),
+        }
+    }
+
+    fn has_code(&self, hash: &Hash) -> Result<bool, ExecutionError> {
+        match self.view.read(&code_key(hash))?.base {
+            Base::Written(_) => Ok(true),
+            Base::Below => Ok(self.state.snapshot().has_code(hash)?),
+        }
+    }
+
+    fn is_stale(&self) -> bool {
+        self.view.is_stale()
+    }
+}
