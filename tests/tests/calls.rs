@@ -286,7 +286,7 @@ fn a_static_call_cannot_write_at_any_depth() -> Result<()> {
             program,
         };
         assert_eq!(
-            status(&stage, read_only(program(&[write.clone()])?))?,
+            status(&stage, read_only(program(std::slice::from_ref(&write))?))?,
             2,
             "{write:?}"
         );
