@@ -124,6 +124,9 @@ pub trait View: Send + Sync {
     ) -> Result<Box<dyn Cursor + 'a>, StoreError>;
 }
 
+/// A key and its value.
+pub type Entry<'a> = (&'a [u8], &'a [u8]);
+
 /// A walk over keys.
 pub trait Cursor {
     /// The next key with its value; `None` at the end.
@@ -131,7 +134,7 @@ pub trait Cursor {
     /// # Errors
     ///
     /// If the database fails.
-    fn next(&mut self) -> Result<Option<(&[u8], &[u8])>, StoreError>;
+    fn next(&mut self) -> Result<Option<Entry<'_>>, StoreError>;
 }
 
 impl dyn View + '_ {

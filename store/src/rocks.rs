@@ -1,6 +1,6 @@
 //! RocksDB behind [`Backend`].
 
-use crate::backend::{Backend, Batch, Bounds, Cursor, Family, View};
+use crate::backend::{Backend, Batch, Bounds, Cursor, Entry, Family, View};
 use crate::keys::STATE_PREFIX;
 use crate::{StoreError, StoreOptions};
 use rocksdb::{
@@ -216,10 +216,9 @@ impl View for RocksView {
             Bound::Unbounded => {}
         }
         let family = handle(self.0.borrow_owner(), family)?;
-        let iterator = self.0.with_dependent(|_, snapshot| {
-            let iterator = snapshot.raw_iterator_cf_opt(family, options);
-            iterator
-        });
+        let iterator = self
+            .0
+            .with_dependent(|_, snapshot| snapshot.raw_iterator_cf_opt(family, options));
         Ok(Box::new(RocksCursor {
             iterator,
             descending,
@@ -252,7 +251,7 @@ struct RocksCursor<'a> {
 }
 
 impl Cursor for RocksCursor<'_> {
-    fn next(&mut self) -> Result<Option<(&[u8], &[u8])>, StoreError> {
+    fn next(&mut self) -> Result<Option<Entry<'_>>, StoreError> {
         match (self.started, self.descending) {
             (false, false) => self.iterator.seek_to_first(),
             (false, true) => self.iterator.seek_to_last(),

@@ -56,9 +56,9 @@ impl StateSnapshot {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let bounds = (low.map(Vec::as_slice), high.map(Vec::as_slice));
         let mut now = self.view.walk(Family::State, bounds, last)?;
-        let Some(height) = self.past else {
+        if self.past.is_none() {
             return Ok(now.next()?.map(|(key, _)| key.to_vec()));
-        };
+        }
         let (from, to) = keys::before_bounds(bounds.0, bounds.1);
         let range = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
         let mut past = self.view.walk(Family::History, range, last)?;
@@ -80,7 +80,6 @@ impl StateSnapshot {
             if candidates.1.as_ref() == Some(&key) {
                 candidates.1 = next_past(&mut *past, Some(&key))?;
             }
-            debug_assert!(height < u64::MAX);
         }
     }
 

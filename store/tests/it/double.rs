@@ -2,7 +2,7 @@
 //! is appended to the log, and the log is synced. The live image is what the process sees, the durable one what is on disk.
 
 use slackline_store::StoreError;
-use slackline_store::backend::{Backend, Batch, Bounds, Cursor, Family, View};
+use slackline_store::backend::{Backend, Batch, Bounds, Cursor, Entry, Family, View};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -159,7 +159,7 @@ impl View for Seen {
 struct Found<'a>(Vec<(&'a [u8], &'a [u8])>);
 
 impl Cursor for Found<'_> {
-    fn next(&mut self) -> Result<Option<(&[u8], &[u8])>, StoreError> {
+    fn next(&mut self) -> Result<Option<Entry<'_>>, StoreError> {
         Ok(self.0.pop())
     }
 }

@@ -151,9 +151,9 @@ pub(crate) fn scripted(height: u64) -> Writes {
     let mut writes = Writes::new();
     for n in 0..8u64 {
         let key = (height * 31 + n * n * 7) % 97;
-        let mut full = vec![if key % 2 == 0 { b'a' } else { b's' }; 33];
+        let mut full = vec![if key.is_multiple_of(2) { b'a' } else { b's' }; 33];
         full.extend(key.to_be_bytes());
-        let deleted = (height + n) % 5 == 0;
+        let deleted = (height + n).is_multiple_of(5);
         let value = [height.to_be_bytes(), n.to_be_bytes()].concat();
         writes.insert(full, (!deleted).then(|| value.into()));
     }
