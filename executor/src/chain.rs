@@ -5,16 +5,18 @@ use crate::execute::{Executor, Signatures, code_hash, validate, validate_sender}
 use crate::host::Env;
 use crate::parallel::{self, BlockStats, Parallelism};
 use crate::params::ProtocolParams;
-use crate::state::{BlockState, Overlay, writes_hash};
-use crate::store::{BlockWrites, Store, StoreError};
+use crate::state::{BlockState, Overlay};
+use crate::store::{BlockWrites, Store, StoreError, StoreOptions, TreeUpdate};
 use crate::thread::on_large_stack;
 use crate::trace::{CallTrace, Detail, Recorder};
 use crate::types::{
-    Account, Action, Address, Block, Hash, Header, Outcome, Receipt, SignedTransaction, list_hash,
+    Account, Action, Address, Block, HEADER_VERSION, Hash, Header, Outcome, Receipt,
+    SignedTransaction,
 };
 use crate::vm::{Call, Called, Ended, Entry, ExecutionError, MeteringStats, Refusal, Vm};
 use serde::{Deserialize, Serialize};
 use slackline_metering::{MeteringError, Mode, Overshoot};
+use slackline_proof::{List, list_root};
 use slackline_sandbox::{CodeError, INIT, Interface, UPGRADE};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -167,6 +169,14 @@ pub enum AdmitError {
         /// The transaction's, in fuel.
         got: u64,
     },
+    /// The most that the sender would pay for a unit of fuel is less than it costs in the next block.
+    #[error("a fuel price of {got} is too low: the base price is {base_price}")]
+    FuelPriceTooLow {
+        /// The base price of the next block, in the smallest unit of the currency.
+        base_price: u64,
+        /// The most that the sender would pay.
+        got: u64,
+    },
     /// Nothing is deployed there.
     #[error("there is no contract at {0}")]
     NoContract(Address),
@@ -284,6 +294,7 @@ struct Made {
     dropped: Vec<(Hash, AdmitError)>,
     state: crate::state::Writes,
     code: std::collections::BTreeMap<Hash, Arc<Vec<u8>>>,
+    tree: TreeUpdate,
     stats: BlockStats,
 }
 
@@ -344,8 +355,22 @@ impl Chain {
     ///
     /// See [`OpenError`].
     pub fn open(path: &Path, genesis: &Genesis, mode: Mode) -> Result<Chain, OpenError> {
+        Chain::open_with(path, genesis, mode, &StoreOptions::default())
+    }
+
+    /// [`Chain::open`] with settings for the database.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn open_with(
+        path: &Path,
+        genesis: &Genesis,
+        mode: Mode,
+        options: &StoreOptions,
+    ) -> Result<Chain, OpenError> {
         let params = ProtocolParams::v1();
-        let store = Store::open(path).map_err(|error| {
+        let store = Store::open(path, options).map_err(|error| {
             if error.is_locked() {
                 OpenError::InUse {
                     path: path.to_owned(),
@@ -414,7 +439,7 @@ impl Chain {
     ///
     /// If the database fails.
     pub fn account(&self, address: &Address) -> Result<Account, StoreError> {
-        self.state().account(address)
+        self.state()?.account(address)
     }
 
     /// The block at `height`.
@@ -512,10 +537,11 @@ impl Chain {
         validate(
             &self.params,
             self.genesis.chain_id,
+            self.next_base_price(&self.head()),
             signed,
             Signatures::Verify,
         )?;
-        let state = self.state();
+        let state = self.state()?;
         validate_sender(
             &state.account(&tx.sender_address())?,
             tx,
@@ -570,8 +596,9 @@ impl Chain {
             receipts: &made.receipts,
             state: &made.state,
             code: &made.code,
+            tree: made.tree,
         };
-        if let Err(error) = self.store.commit_block(&writes) {
+        if let Err(error) = self.store.commit(writes) {
             *poisoned = true;
             return Err(ProduceError::Commit(error));
         }
@@ -642,7 +669,7 @@ impl Chain {
         let parent = self.head();
         let timestamp_ms = timestamp_ms.max(parent.timestamp_ms);
         let executor = self.executor(&parent, timestamp_ms, signatures);
-        let state = Arc::new(self.state());
+        let state = Arc::new(self.state().map_err(ExecutionError::from)?);
         let (results, stats) =
             on_large_stack(|| parallel::execute(&executor, &state, &transactions, parallelism))
                 .unwrap_or_else(|error| Err(ExecutionError::Engine(error.to_string())))?;
@@ -663,17 +690,24 @@ impl Chain {
             .ok_or_else(|| ExecutionError::Engine("the block's state is still used".to_owned()))?
             .into_writes();
 
+        let tree = self
+            .store
+            .update(executor.height, &writes)
+            .map_err(ExecutionError::from)?;
         let header = Header {
+            version: HEADER_VERSION,
             chain_id: self.genesis.chain_id,
             protocol_version: self.params.version,
             height: executor.height,
             parent: parent.hash(),
             timestamp_ms,
             proposer: executor.proposer,
-            transactions: transactions_hash(&included),
-            receipts: receipts_hash(&receipts),
-            writes: writes_hash(&writes),
+            transactions_root: transactions_root(&included),
+            receipts_root: receipts_root(&receipts),
+            state_root: tree.root(),
+            base_price: executor.base_price,
             fuel_used: receipts.iter().map(|receipt| receipt.fuel_used).sum(),
+            burnt: receipts.iter().map(|receipt| receipt.burnt).sum(),
         };
         Ok(Made {
             block: Block {
@@ -684,8 +718,19 @@ impl Chain {
             dropped,
             state: writes,
             code,
+            tree,
             stats,
         })
+    }
+
+    /// What a unit of fuel costs at least in the block after `parent`.
+    fn next_base_price(&self, parent: &Header) -> u64 {
+        let rule = &self.params.fee_rule;
+        rule.next_base_price(
+            parent.base_price,
+            parent.fuel_used,
+            self.params.limits.block_fuel,
+        )
     }
 
     fn executor(&self, parent: &Header, timestamp_ms: u64, signatures: Signatures) -> Executor<'_> {
@@ -696,6 +741,7 @@ impl Chain {
             height: parent.height + 1,
             timestamp_ms,
             proposer: self.genesis.proposer,
+            base_price: self.next_base_price(parent),
             signatures,
         }
     }
@@ -766,7 +812,7 @@ impl Chain {
             vm,
             ..self.executor(&parent, timestamp_ms, signatures)
         };
-        let state = Arc::new(self.state());
+        let state = Arc::new(self.state()?);
         on_large_stack(|| {
             let mut index = 0;
             transactions
@@ -834,7 +880,7 @@ impl Chain {
             origin: call.caller,
         };
         let called = on_large_stack(|| {
-            let mut run = vm.run(env, Overlay::new(Arc::new(self.state())))?;
+            let mut run = vm.run(env, Overlay::new(Arc::new(self.state()?)))?;
             run.trace = trace;
             let inner = Call {
                 contract: call.contract,
@@ -886,8 +932,8 @@ impl Chain {
         self.vm.overshoot()
     }
 
-    fn state(&self) -> BlockState {
-        BlockState::new(self.store.snapshot())
+    fn state(&self) -> Result<BlockState, StoreError> {
+        Ok(BlockState::new(self.store.snapshot()?))
     }
 }
 
@@ -895,14 +941,14 @@ fn is_callable(method: &str) -> bool {
     method != INIT && method != UPGRADE
 }
 
-fn transactions_hash(transactions: &[SignedTransaction]) -> Hash {
+fn transactions_root(transactions: &[SignedTransaction]) -> Hash {
     let hashes: Vec<Hash> = transactions.iter().map(SignedTransaction::hash).collect();
-    list_hash("slackline:transactions:v1", &hashes)
+    list_root(List::Transactions, &hashes)
 }
 
-fn receipts_hash(receipts: &[Receipt]) -> Hash {
+fn receipts_root(receipts: &[Receipt]) -> Hash {
     let hashes: Vec<Hash> = receipts.iter().map(Receipt::hash).collect();
-    list_hash("slackline:receipts:v1", &hashes)
+    list_root(List::Receipts, &hashes)
 }
 
 /// Writes the genesis block.
@@ -912,7 +958,7 @@ fn create(
     params: &ProtocolParams,
     json: &[u8],
 ) -> Result<(), OpenError> {
-    let state = BlockState::new(store.snapshot());
+    let state = BlockState::new(store.snapshot()?);
     let supply = genesis
         .accounts
         .iter()
@@ -934,17 +980,21 @@ fn create(
         );
     }
     let (writes, code) = state.into_writes();
+    let tree = store.update(0, &writes)?;
     let header = Header {
+        version: HEADER_VERSION,
         chain_id: genesis.chain_id,
         protocol_version: params.version,
         height: 0,
         parent: Hash::default(),
         timestamp_ms: genesis.timestamp_ms,
         proposer: genesis.proposer,
-        transactions: transactions_hash(&[]),
-        receipts: receipts_hash(&[]),
-        writes: writes_hash(&writes),
+        transactions_root: transactions_root(&[]),
+        receipts_root: receipts_root(&[]),
+        state_root: tree.root(),
+        base_price: params.fee_rule.initial_base_price,
         fuel_used: 0,
+        burnt: 0,
     };
     let block = Block {
         header,
@@ -955,6 +1005,7 @@ fn create(
         receipts: &[],
         state: &writes,
         code: &code,
+        tree,
     };
-    Ok(store.initialise(json, &writes)?)
+    Ok(store.initialise(json, writes)?)
 }

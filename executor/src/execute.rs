@@ -21,6 +21,7 @@ pub(crate) struct Executor<'a> {
     pub(crate) height: u64,
     pub(crate) timestamp_ms: u64,
     pub(crate) proposer: Address,
+    pub(crate) base_price: u64,
     pub(crate) signatures: Signatures,
 }
 
@@ -89,10 +90,11 @@ pub(crate) fn max_cost(tx: &Transaction) -> u128 {
     fee.saturating_add(value).saturating_add(tx.deposit_limit)
 }
 
-/// What makes a transaction valid besides its sender's account: chain, size, signature, fuel limit.
+/// What makes a transaction valid besides its sender's account: chain, size, fuel limit and price, signature.
 pub(crate) fn validate(
     params: &ProtocolParams,
     chain_id: u64,
+    base_price: u64,
     signed: &SignedTransaction,
     signatures: Signatures,
 ) -> Result<u64, AdmitError> {
@@ -122,6 +124,12 @@ pub(crate) fn validate(
         return Err(AdmitError::FuelLimitTooLow {
             minimum,
             got: tx.fuel_limit,
+        });
+    }
+    if tx.fuel_price < base_price {
+        return Err(AdmitError::FuelPriceTooLow {
+            base_price,
+            got: tx.fuel_price,
         });
     }
     if signatures == Signatures::Verify && !signed.signature_is_valid() {
@@ -186,7 +194,13 @@ impl Executor<'_> {
         Prepared {
             hash: signed.hash(),
             sender: signed.transaction.sender_address(),
-            intrinsic: validate(self.params, self.chain_id, signed, self.signatures),
+            intrinsic: validate(
+                self.params,
+                self.chain_id,
+                self.base_price,
+                signed,
+                self.signatures,
+            ),
         }
     }
 
@@ -213,7 +227,7 @@ impl Executor<'_> {
         };
 
         // Paid first, for the whole limit, and kept whatever happens below.
-        let price = u128::from(tx.fuel_price);
+        let price = u128::from(tx.effective_price(self.base_price));
         account.balance -= u128::from(tx.fuel_limit) * price;
         let nonce = account.nonce;
         account.nonce += 1;
@@ -247,6 +261,7 @@ impl Executor<'_> {
             outcome: acted.outcome,
             fuel_used,
             fee,
+            burnt: self.params.fee_rule.burnt(fuel_used, self.base_price),
             deposit: acted.deposit,
             events: acted.run.events,
             contract: acted.contract.filter(|_| success),

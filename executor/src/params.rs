@@ -15,6 +15,8 @@ pub struct ProtocolParams {
     pub fees: FuelSchedule,
     /// What holding storage costs.
     pub deposits: Deposits,
+    /// What a unit of fuel costs, and who gets it.
+    pub fee_rule: FeeRule,
     /// What contracts and transactions may contain.
     pub limits: Limits,
 }
@@ -79,6 +81,47 @@ pub struct Deposits {
     pub per_byte: u64,
     /// What an entry counts besides its key and value, in bytes.
     pub entry_bytes: u64,
+}
+
+/// What a unit of fuel costs, and who gets it: after EIP-1559.
+#[derive(Clone, Debug)]
+pub struct FeeRule {
+    /// Base price of the genesis block, in the smallest unit of the currency.
+    pub initial_base_price: u64,
+    /// The lowest base price, in the smallest unit of the currency.
+    pub minimum_base_price: u64,
+    /// The share of a block's fuel at which the base price stays, in percent.
+    pub target_percent: u64,
+    /// From one block to the next the base price changes by at most one part of this many; upwards by at least 1.
+    pub change_denominator: u64,
+    /// The share of the base price that nobody gets, in percent. The rest of the fee is the proposer's.
+    pub burnt_percent: u64,
+}
+
+impl FeeRule {
+    /// The base price after a block with base price `parent` that used `used` of the `limit` fuel of a block.
+    pub fn next_base_price(&self, parent: u64, used: u64, limit: u64) -> u64 {
+        let target = u128::from(limit) * u128::from(self.target_percent) / 100;
+        let (parent, used) = (u128::from(parent), u128::from(used));
+        let change = |by: u128| {
+            parent.saturating_mul(by) / target.max(1) / u128::from(self.change_denominator)
+        };
+        let next = if used > target {
+            parent + change(used - target).max(1)
+        } else {
+            parent - change(target - used).min(parent)
+        };
+        u64::try_from(next)
+            .unwrap_or(u64::MAX)
+            .max(self.minimum_base_price)
+    }
+
+    /// The part of a fee that nobody gets, for `fuel` at `base_price`.
+    pub fn burnt(&self, fuel: u64, base_price: u64) -> u128 {
+        // Fuel and price have 64 bits: only the share can overflow, and then in no block that can be made.
+        (u128::from(fuel) * u128::from(base_price)).saturating_mul(u128::from(self.burnt_percent))
+            / 100
+    }
 }
 
 /// Sizes, in bytes unless said otherwise.
@@ -154,6 +197,13 @@ impl ProtocolParams {
                 per_byte: 100,
                 entry_bytes: 64,
             },
+            fee_rule: FeeRule {
+                initial_base_price: 1,
+                minimum_base_price: 1,
+                target_percent: 50,
+                change_denominator: 8,
+                burnt_percent: 100,
+            },
             limits: Limits {
                 transaction_bytes: 1_500_000,
                 code: CodeLimits::v1(),
@@ -176,11 +226,27 @@ impl ProtocolParams {
 mod tests {
     use super::*;
 
+    #[test]
+    fn the_base_price_follows_the_load() {
+        let rule = ProtocolParams::v1().fee_rule;
+        let next = |parent, used| rule.next_base_price(parent, used, 1_000);
+        assert_eq!(next(800, 500), 800);
+        assert_eq!(next(800, 1_000), 900);
+        assert_eq!(next(800, 0), 700);
+        assert_eq!(next(800, 750), 850);
+        assert_eq!(next(1, 501), 2);
+        assert_eq!(next(1, 500), 1);
+        assert_eq!(next(1, 0), 1);
+        assert_eq!(next(7, 0), 7);
+        assert_eq!(next(u64::MAX, 1_000), u64::MAX);
+        assert_eq!(rule.next_base_price(5, 0, 0), 5);
+    }
+
     /// A change here is a new version of the protocol: nodes with the one and nodes with the other disagree.
     #[test]
     fn version_1_is_pinned() {
         assert_eq!(hex::encode(ProtocolParams::v1().fingerprint()), FINGERPRINT);
     }
 
-    const FINGERPRINT: &str = "69b7582ad5646974ec47dcf2a517a79692128f36f20278ab9da65faa3281999e";
+    const FINGERPRINT: &str = "52c84605802aff0b9bc13b4347953794e0e010466b6062cded3a60b97ad05c70";
 }

@@ -9,7 +9,7 @@
 //! Keys: `a` + address (32) holds an [`Account`] in borsh; `s` + contract (32) + key holds what the contract stored.
 
 use crate::store::{StateSnapshot, StoreError, decode};
-use crate::types::{Account, Address, Hash, digest, encode};
+use crate::types::{Account, Address, Hash, encode};
 use crate::vm::ExecutionError;
 use slackline_parallel::Add;
 use std::collections::{BTreeMap, HashMap};
@@ -371,11 +371,6 @@ impl BlockState {
             .unwrap_or_else(PoisonError::into_inner);
         (done.writes, done.code)
     }
-}
-
-/// Hash over writes, in the order of keys.
-pub(crate) fn writes_hash(writes: &Writes) -> Hash {
-    Hash(digest("slackline:writes:v1", &[&encode(writes)]))
 }
 
 impl StateView for BlockState {

@@ -338,6 +338,7 @@ mod tests {
             nonce,
             fuel_limit,
             fuel_price: 2,
+            tip: 0,
             deposit_limit: 0,
             action: Action::Transfer {
                 to: Address([9; 32]),
@@ -363,6 +364,7 @@ mod tests {
             outcome: slackline_executor::Outcome::Success { data: vec![] },
             fuel_used: 1,
             fee: 2,
+            burnt: 0,
             deposit: 0,
             events: vec![],
             contract: None,

@@ -536,6 +536,7 @@ mod tests {
         }
         fn head(&self) -> Header {
             Header {
+                version: slackline_executor::HEADER_VERSION,
                 chain_id: 1,
                 protocol_version: 1,
                 height: self.inner().height,
@@ -543,10 +544,12 @@ mod tests {
                 // From a future that the clock of the machine has not seen.
                 timestamp_ms: 1 << 50,
                 proposer: Address::default(),
-                transactions: Hash::default(),
-                receipts: Hash::default(),
-                writes: Hash::default(),
+                transactions_root: Hash::default(),
+                receipts_root: Hash::default(),
+                state_root: Hash::default(),
+                base_price: 1,
                 fuel_used: 0,
+                burnt: 0,
             }
         }
         fn account(&self, address: &Address) -> Result<Account, StoreError> {
@@ -617,6 +620,7 @@ mod tests {
                             outcome: Outcome::Success { data: vec![] },
                             fuel_used: 1,
                             fee: 1,
+                            burnt: 0,
                             deposit: 0,
                             events: vec![],
                             contract: None,
@@ -645,6 +649,7 @@ mod tests {
                 header: self.head(),
                 receipts,
                 dropped,
+                stats: slackline_executor::BlockStats::default(),
             })
         }
     }
@@ -656,6 +661,7 @@ mod tests {
             nonce,
             fuel_limit: 10,
             fuel_price: 1,
+            tip: 0,
             deposit_limit: 0,
             action: Action::Transfer {
                 to: Address::default(),

@@ -193,6 +193,7 @@ impl<'k> Request<'k> {
             nonce,
             fuel_limit: self.fuel,
             fuel_price: self.price,
+            tip: 0,
             deposit_limit: self.deposit,
             action,
         };

@@ -184,6 +184,7 @@ pub fn transaction(
         nonce,
         fuel_limit,
         fuel_price: 1,
+        tip: 0,
         deposit_limit: DEPOSIT_LIMIT,
         action,
     };

@@ -1,9 +1,11 @@
 //! Contracts on a chain: what they do, what they cost, and that both metering modes agree on it,
 //! under a storm of checks too.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use borsh::BorshSerialize;
-use slackline_executor::{AbortReason, Account, Action, Address, Mode, Outcome, Receipt, ViewCall};
+use slackline_executor::{
+    AbortReason, Account, Action, Address, AdmitError, Mode, Outcome, Pending, Receipt, ViewCall,
+};
 use slackline_metering::AsyncFuelChecker;
 use slackline_tests::{PLENTY, TestChain, WEALTH, address, example, key, returned, transaction};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -203,7 +205,7 @@ fn a_token_moves_and_says_so() -> Result<()> {
     Ok(())
 }
 
-/// The sender pays for what was used, the proposer gets it, and money is neither made nor lost.
+/// The sender pays for what was used, and money is neither made nor lost but for what blocks burn.
 #[test]
 fn fees_are_paid_by_every_outcome() -> Result<()> {
     let chain = TestChain::new(Mode::Slacked)?;
@@ -226,11 +228,63 @@ fn fees_are_paid_by_every_outcome() -> Result<()> {
         let after = chain.chain.account(&address(&alice))?;
         assert_eq!(receipt.fuel_used == limit, whole_limit, "{method}");
         assert_eq!(receipt.fee, u128::from(receipt.fuel_used));
+        assert_eq!(receipt.burnt, receipt.fee, "the base price is all of it");
         assert_eq!(before.balance - after.balance, receipt.fee, "{method}");
         assert_eq!(after.nonce, before.nonce + 1, "{method}");
         let both = after.balance + chain.chain.account(&proposer)?.balance;
-        assert_eq!(both, WEALTH, "{method}");
+        assert_eq!(both + burnt(&chain)?, WEALTH, "{method}");
     }
+    Ok(())
+}
+
+/// What all blocks have burnt.
+fn burnt(chain: &TestChain) -> Result<u128> {
+    let blocks = (0..=chain.chain.head().height).map(|height| chain.chain.block(height));
+    blocks
+        .map(|block| Ok(block?.context("a block")?.header.burnt))
+        .sum()
+}
+
+/// What the sender pays above the base price is the proposer's, up to the tip; no transaction of the block sees it.
+#[test]
+fn tips_go_to_the_proposer_after_the_block() -> Result<()> {
+    let chain = TestChain::new(Mode::Slacked)?;
+    let (alice, bob) = (key(1), key(2));
+    let proposer = chain.chain.genesis().proposer;
+    let transfer = |key, fuel_price, tip| {
+        let action = Action::Transfer {
+            to: proposer,
+            amount: 1,
+        };
+        let mut transaction = transaction(key, 0, action, 1_000_000).transaction;
+        (transaction.fuel_price, transaction.tip) = (fuel_price, tip);
+        transaction.sign(key)
+    };
+    let produced = chain
+        .chain
+        .produce_block(vec![transfer(&alice, 5, 3), transfer(&bob, 3, 9)], 0)?;
+    assert!(produced.dropped.is_empty());
+    let mut tips = 0;
+    for (receipt, price) in produced.receipts.iter().zip([4, 3]) {
+        let fuel = u128::from(receipt.fuel_used);
+        assert_eq!((receipt.fee, receipt.burnt), (fuel * price, fuel));
+        tips += receipt.fee - receipt.burnt;
+    }
+    assert_eq!(chain.chain.account(&proposer)?.balance, tips + 2);
+    let both = [&alice, &bob].map(|key| chain.chain.account(&address(key)));
+    let [alice, bob] = both.map(|account| account.map_or(0, |account| account.balance));
+    assert_eq!(alice + bob + tips + 2 + burnt(&chain)?, 2 * WEALTH);
+
+    let error = chain
+        .chain
+        .admit(&transfer(&key(3), 0, 0), Pending::default());
+    assert!(matches!(
+        error,
+        Err(AdmitError::FuelPriceTooLow {
+            base_price: 1,
+            got: 0
+        })
+    ));
     Ok(())
 }
 

@@ -172,8 +172,10 @@ pub struct Transaction {
     pub nonce: u64,
     /// The most fuel that this may use; all of it is paid for if execution aborts.
     pub fuel_limit: u64,
-    /// What the sender pays for a unit of fuel, in the smallest unit of the currency.
+    /// The most that the sender pays for a unit of fuel, in the smallest unit of the currency.
     pub fuel_price: u64,
+    /// The most that the proposer gets of that above the block's base price, for a unit of fuel.
+    pub tip: u64,
     /// The most that the sender pays as a deposit for the storage that this makes contracts hold, in the smallest unit of the
     /// currency. What would take more reverts.
     pub deposit_limit: u128,
@@ -182,6 +184,11 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// What a unit of fuel costs the sender in a block with `base_price`: that and the tip, within [`fuel_price`](Self::fuel_price).
+    pub fn effective_price(&self, base_price: u64) -> u64 {
+        self.fuel_price.min(base_price.saturating_add(self.tip))
+    }
+
     /// Identifies the transaction; also what is signed.
     pub fn hash(&self) -> Hash {
         Hash(digest("slackline:transaction:v1", &[&encode(self)]))
@@ -322,8 +329,10 @@ pub struct Receipt {
     pub outcome: Outcome,
     /// Fuel paid for: what was used, or the limit after an abort.
     pub fuel_used: u64,
-    /// `fuel_used` times the transaction's price.
+    /// What the sender paid: `fuel_used` times the price that was effective, in the smallest unit of the currency.
     pub fee: u128,
+    /// The part of `fee` that nobody gets.
+    pub burnt: u128,
     /// What the sender paid as deposits for storage, less what was refunded, in the smallest unit of the currency; zero unless the outcome
     /// is a success.
     pub deposit: i128,
@@ -349,6 +358,7 @@ impl Receipt {
             data,
             self.fuel_used,
             self.fee,
+            self.burnt,
             self.deposit,
             &self.events,
             self.contract,
@@ -357,9 +367,14 @@ impl Receipt {
     }
 }
 
+/// The first byte of every encoded [`Header`].
+pub const HEADER_VERSION: u8 = 1;
+
 /// A block without its transactions.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct Header {
+    /// Layout of the header: [`HEADER_VERSION`].
+    pub version: u8,
     /// The chain.
     pub chain_id: u64,
     /// Version of the protocol parameters that the block was executed under.
@@ -372,14 +387,36 @@ pub struct Header {
     pub timestamp_ms: u64,
     /// Who made the block and gets its fees.
     pub proposer: Address,
-    /// Hash over the hashes of the transactions, in order.
-    pub transactions: Hash,
-    /// Hash over the hashes of the receipts, in order.
-    pub receipts: Hash,
-    /// Hash over what the block wrote to the state, ordered by key.
-    pub writes: Hash,
+    /// Root of the Merkle tree over the hashes of the transactions, in order.
+    pub transactions_root: Hash,
+    /// Root of the Merkle tree over the hashes of the receipts, in order.
+    pub receipts_root: Hash,
+    /// Root of the Merkle tree over the state after the block.
+    pub state_root: Hash,
+    /// What a unit of fuel costs at least in this block, in the smallest unit of the currency.
+    pub base_price: u64,
     /// Sum of the receipts' `fuel_used`.
     pub fuel_used: u64,
+    /// Sum of the receipts' `burnt`, in the smallest unit of the currency.
+    #[serde(with = "decimal")]
+    pub burnt: u128,
+}
+
+/// Amounts as decimal strings: JSON numbers lose digits.
+mod decimal {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(value: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<u128, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
 }
 
 impl Header {
@@ -396,11 +433,6 @@ pub struct Block {
     pub header: Header,
     /// In order of execution.
     pub transactions: Vec<SignedTransaction>,
-}
-
-/// Hash over a list of hashes.
-pub fn list_hash(domain: &'static str, hashes: &[Hash]) -> Hash {
-    Hash(digest(domain, &[&encode(&hashes)]))
 }
 
 #[cfg(test)]
@@ -420,6 +452,7 @@ mod tests {
             nonce: 2,
             fuel_limit: 3,
             fuel_price: 4,
+            tip: 6,
             deposit_limit: 5,
             action,
         }
@@ -430,12 +463,13 @@ mod tests {
     fn a_signature_covers_every_field() {
         let good = signed();
         assert!(good.signature_is_valid());
-        let changes: [fn(&mut Transaction); 6] = [
+        let changes: [fn(&mut Transaction); 7] = [
             |tx| tx.deposit_limit += 1,
             |tx| tx.chain_id += 1,
             |tx| tx.nonce += 1,
             |tx| tx.fuel_limit += 1,
             |tx| tx.fuel_price += 1,
+            |tx| tx.tip += 1,
             |tx| {
                 tx.action = Action::Transfer {
                     to: Address([1; 32]),
@@ -464,6 +498,7 @@ mod tests {
             outcome,
             fuel_used: 10,
             fee: 10,
+            burnt: 5,
             deposit: 0,
             events: Vec::new(),
             contract: None,
@@ -481,6 +516,16 @@ mod tests {
             out_of_fuel,
             receipt(Outcome::Success { data: Vec::new() }).hash()
         );
+    }
+
+    #[test]
+    fn the_price_is_the_base_and_the_tip_within_the_most() {
+        let mut tx = signed().transaction;
+        (tx.fuel_price, tx.tip) = (10, 3);
+        assert_eq!(tx.effective_price(5), 8);
+        assert_eq!(tx.effective_price(9), 10);
+        tx.tip = u64::MAX;
+        assert_eq!(tx.effective_price(1), 10);
     }
 
     #[test]

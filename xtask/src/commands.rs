@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::run::{cargo, find, minutes, run, step};
-use crate::{contracts, files, hooks, kernels, licences, platforms, rocksdb, system};
+use crate::{contracts, cosmwasm, files, hooks, kernels, licences, platforms, rocksdb, system};
 
 /// Makes the main workspace loadable and linkable. Several processes may prepare the same clone at once.
 pub fn prepare(root: &Path, plain_rocksdb: bool) -> Result<()> {
@@ -136,6 +136,10 @@ pub fn bench(root: &Path, name: Option<&str>, args: &[OsString]) -> Result<()> {
     let Some(name) = name.filter(|name| names.iter().any(|known| known == name)) else {
         bail!("which benchmark? There are: {}", names.join(", "));
     };
+    let cosmwasm = match name {
+        "call" => cosmwasm::asked(args)?,
+        _ => None,
+    };
     if name == "overhead" {
         step("prepare", || prepare(root, false))?;
         step("kernels", || kernels::build(root))?;
@@ -152,9 +156,12 @@ pub fn bench(root: &Path, name: Option<&str>, args: &[OsString]) -> Result<()> {
             name,
         ]))
     })?;
+    let program = crate::target_dir(root).join("release").join(name);
+    if let Some(args) = cosmwasm {
+        return cosmwasm::compare(root, &program, &args);
+    }
     eprintln!("==> bench {name}");
     // Started in the user's directory, which the files among its arguments are relative to.
-    let program = crate::target_dir(root).join("release").join(name);
     let error = Command::new(&program).args(args).exec();
     Err(error).with_context(|| format!("cannot start {}", program.display()))
 }

@@ -6,6 +6,7 @@
 
 mod commands;
 mod contracts;
+mod cosmwasm;
 mod files;
 mod hooks;
 mod kernels;
@@ -76,7 +77,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Run a benchmark of benches/src/bin/ with these arguments (`--help` lists them); without a name, list the benchmarks
+    /// Run a benchmark of benches/src/bin/ with these arguments (`--help` lists them); without a name, list the benchmarks.
+    /// `call --cosmwasm` also takes the measurements of CosmWasm's virtual machine, and prints the ratios
     // The benchmark's own `--help` is what is wanted.
     #[command(disable_help_flag = true)]
     Bench {

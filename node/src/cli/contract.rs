@@ -382,6 +382,7 @@ impl Trial {
             nonce: 0,
             fuel_limit,
             fuel_price: 1,
+            tip: 0,
             deposit_limit: 1_000_000_000,
             action: Action::Deploy {
                 code: code.to_owned(),

@@ -186,7 +186,8 @@ impl Block {
                     format!("{} ms since 1970", answer.header.timestamp_ms),
                 )
                 .row("proposer", answer.header.proposer)
-                .row("writes", answer.header.writes)
+                .row("state root", answer.header.state_root)
+                .row("base price", grouped(answer.header.base_price))
                 .row("fuel used", grouped(answer.header.fuel_used))
                 .row("transactions", answer.transactions.len());
             for (hash, index) in answer.transactions.iter().zip(0..) {

@@ -32,9 +32,12 @@ struct Terms {
     /// The most fuel that the transaction may use [default: 100,000,000, and for a deployment what its code costs].
     #[arg(long, value_name = "FUEL", value_parser = number::<u64>)]
     fuel_limit: Option<u64>,
-    /// What to pay for a unit of fuel.
+    /// The most to pay for a unit of fuel: the block's base price and the tip, if that is less.
     #[arg(long, value_name = "PRICE", default_value = "1", value_parser = number::<u64>)]
     fuel_price: u64,
+    /// What to pay the proposer above the block's base price, for a unit of fuel.
+    #[arg(long, value_name = "PRICE", default_value = "0", value_parser = number::<u64>)]
+    tip: u64,
     /// The most to pay as a refundable deposit for the storage that contracts hold because of it, in the smallest unit of the currency
     /// [default: what the sender has left, but at most 1,000,000,000; nothing for a transfer].
     #[arg(long, value_name = "AMOUNT", value_parser = number::<u128>)]
@@ -203,6 +206,7 @@ impl Terms {
             nonce,
             fuel_limit,
             fuel_price: self.fuel_price,
+            tip: self.tip,
             deposit_limit: self.deposit_limit.unwrap_or(default_deposit),
             action,
         };

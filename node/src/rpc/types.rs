@@ -149,8 +149,10 @@ pub struct TransactionJson {
     pub nonce: u64,
     /// The most fuel that it may use.
     pub fuel_limit: u64,
-    /// Price of a unit of fuel.
+    /// The most that a unit of fuel may cost.
     pub fuel_price: u64,
+    /// The most of that which the proposer gets above the base price.
+    pub tip: u64,
     /// The most that it may pay as a deposit for storage.
     pub deposit_limit: Amount,
     /// What it does.
@@ -199,6 +201,7 @@ impl From<&SignedTransaction> for TransactionJson {
             nonce: transaction.nonce,
             fuel_limit: transaction.fuel_limit,
             fuel_price: transaction.fuel_price,
+            tip: transaction.tip,
             deposit_limit: Amount(transaction.deposit_limit),
             action: match &transaction.action {
                 Action::Transfer { to, amount } => ActionJson::Transfer {
@@ -342,6 +345,8 @@ pub struct ReceiptJson {
     pub fuel_used: u64,
     /// What was paid.
     pub fee: Amount,
+    /// The part of the fee that nobody gets.
+    pub burnt: Amount,
     /// What was paid as deposits for storage, less what was refunded: a decimal number, negative if more was refunded.
     pub deposit: String,
     /// What contracts emitted, in order.
@@ -359,6 +364,7 @@ impl From<&Receipt> for ReceiptJson {
             outcome: (&receipt.outcome).into(),
             fuel_used: receipt.fuel_used,
             fee: Amount(receipt.fee),
+            burnt: Amount(receipt.burnt),
             deposit: receipt.deposit.to_string(),
             events: receipt.events.iter().map(EventJson::from).collect(),
             contract: receipt.contract,
@@ -581,6 +587,7 @@ mod tests {
             outcome,
             fuel_used: 10,
             fee: u128::MAX,
+            burnt: 1,
             deposit: -3,
             events: vec![Event {
                 contract: Address([2; 32]),

@@ -111,6 +111,7 @@ pub(crate) fn transaction(key: &Key, nonce: u64, action: Action) -> Transaction 
         nonce,
         fuel_limit: 50_000_000,
         fuel_price: 1,
+        tip: 0,
         deposit_limit: 1_000_000,
         action,
     }
