@@ -5,6 +5,7 @@ use crate::execute::{Executor, Signatures, code_hash, validate, validate_sender}
 use crate::host::Env;
 use crate::parallel::{self, BlockStats, Parallelism};
 use crate::params::ProtocolParams;
+use crate::read_cache::ReadCache;
 use crate::state::{BlockState, Overlay};
 use crate::store::{BlockWrites, Store, StoreError, StoreOptions, TreeUpdate};
 use crate::thread::on_large_stack;
@@ -336,6 +337,7 @@ pub struct Chain {
     genesis: Genesis,
     head: RwLock<Header>,
     parallelism: RwLock<Parallelism>,
+    reads: Arc<ReadCache>,
     /// Held while a block is made; true once one could not be stored.
     poisoned: Mutex<bool>,
 }
@@ -404,6 +406,7 @@ impl Chain {
             compiler,
             params,
             genesis: genesis.clone(),
+            reads: Arc::new(ReadCache::new(head.height)),
             head: RwLock::new(head),
             parallelism: RwLock::default(),
             poisoned: Mutex::new(false),
@@ -598,6 +601,7 @@ impl Chain {
             code: &made.code,
             tree: made.tree,
         };
+        self.reads.advance(header.height, writes.state);
         if let Err(error) = self.store.commit(writes) {
             *poisoned = true;
             return Err(ProduceError::Commit(error));
@@ -933,7 +937,9 @@ impl Chain {
     }
 
     fn state(&self) -> Result<BlockState, StoreError> {
-        Ok(BlockState::new(self.store.snapshot()?))
+        // Before the snapshot: see `ReadCache`.
+        let height = self.head().height;
+        Ok(BlockState::new(self.store.snapshot()?).cached(self.reads.clone(), height))
     }
 }
 

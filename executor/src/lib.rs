@@ -31,6 +31,7 @@ mod gate;
 pub mod host;
 mod parallel;
 pub mod params;
+mod read_cache;
 mod state;
 pub mod thread;
 pub mod trace;

@@ -204,7 +204,7 @@ fn resolve(
     seen: Seen<Item, AccountAdd>,
 ) -> Result<Option<Value>, StoreError> {
     let base = match seen.base {
-        Base::Below => state.snapshot().get(key)?,
+        Base::Below => state.before(key)?,
         Base::Written(Item::Value(value)) => value,
         Base::Written(Item::Code(_)) => None,
     };

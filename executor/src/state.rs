@@ -8,6 +8,7 @@
 //!
 //! Keys: `a` + address (32) holds an [`Account`] in borsh; `s` + contract (32) + key holds what the contract stored.
 
+use crate::read_cache::ReadCache;
 use crate::store::{StateSnapshot, StoreError, decode};
 use crate::types::{Account, Address, Hash, encode};
 use crate::vm::ExecutionError;
@@ -305,6 +306,8 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
 /// What a block has done so far, over the state before it.
 pub(crate) struct BlockState {
     snapshot: StateSnapshot,
+    /// With the height that this sees.
+    cache: Option<(Arc<ReadCache>, u64)>,
     done: RwLock<Done>,
 }
 
@@ -319,8 +322,15 @@ impl BlockState {
     pub(crate) fn new(snapshot: StateSnapshot) -> BlockState {
         BlockState {
             snapshot,
+            cache: None,
             done: RwLock::default(),
         }
+    }
+
+    /// The same with `cache` in front of the snapshot, which is of `height` or a higher one.
+    pub(crate) fn cached(mut self, cache: Arc<ReadCache>, height: u64) -> BlockState {
+        self.cache = Some((cache, height));
+        self
     }
 
     fn read<T>(&self, read: impl FnOnce(&Done) -> T) -> T {
@@ -332,11 +342,24 @@ impl BlockState {
         &self.snapshot
     }
 
+    /// What was under `key` before the block.
+    pub(crate) fn before(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        let Some((cache, height)) = &self.cache else {
+            return self.snapshot.get(key);
+        };
+        if let Some(known) = cache.get(*height, key) {
+            return Ok(known);
+        }
+        let value = self.snapshot.get(key)?;
+        cache.insert(*height, key, &value);
+        Ok(value)
+    }
+
     /// The value of `key`.
     pub(crate) fn value(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
         match self.read(|done| done.writes.get(key).cloned()) {
             Some(written) => Ok(written),
-            None => self.snapshot.get(key),
+            None => self.before(key),
         }
     }
 
