@@ -98,25 +98,23 @@ impl Profile {
             );
         }
         let title = self.only.as_deref().unwrap_or("all transactions and views");
-        let files = [
-            (
-                &self.flamegraph,
-                profile
-                    .flamegraph(&format!("fuel of {title}"))?
-                    .into_bytes(),
-            ),
-            (&self.speedscope, profile.speedscope(title).into_bytes()),
-            (&self.pprof, profile.pprof()),
-            (
-                &self.folded,
-                (profile.folded().join("\n") + "\n").into_bytes(),
-            ),
-        ];
-        for (file, contents) in files {
-            if let Some(file) = file {
-                std::fs::write(file, contents).with_context(|| file.display().to_string())?;
-            }
-        }
+        let write = |file: &Option<PathBuf>, contents: &dyn Fn() -> anyhow::Result<Vec<u8>>| {
+            let Some(file) = file else { return Ok(()) };
+            std::fs::write(file, contents()?).with_context(|| file.display().to_string())
+        };
+        let picture = || {
+            Ok(profile
+                .flamegraph(&format!("fuel of {title}"))?
+                .into_bytes())
+        };
+        write(&self.flamegraph, &picture)?;
+        write(&self.speedscope, &|| {
+            Ok(profile.speedscope(title).into_bytes())
+        })?;
+        write(&self.pprof, &|| Ok(profile.pprof()))?;
+        write(&self.folded, &|| {
+            Ok((profile.folded().join("\n") + "\n").into_bytes())
+        })?;
         if let Some(to) = &self.lines {
             let listing = self.listing(&profile);
             if to.as_os_str() == "-" {
