@@ -199,7 +199,7 @@ fn profiles_name_functions_and_lines() {
     let functions = profile.functions();
     let method = functions
         .iter()
-        .find(|(name, ..)| name.contains("counter::Counter::increment"));
+        .find(|(name, ..)| name.contains("Counter>::increment"));
     assert!(method.is_some(), "{functions:?}");
     let of_lines: u64 = profile.lines().values().map(|line| line.own).sum();
     assert!(of_lines > 0 && of_lines < profile.fuel());

@@ -139,10 +139,10 @@ impl Profile {
             print(&format!("{shown:#}\n"))?;
         } else {
             let all = profile.fuel();
-            let mut table = Table::new(0, ["own", "%", "total", "%", "function"]);
+            let mut table = Table::new(1, ["function", "own", "%", "total", "%"]);
             for (name, own, total) in profile.functions().into_iter().take(self.top) {
                 let part = |fuel: u64| format!("{:.1}", fuel as f64 / all as f64 * 100.0);
-                table.row([grouped(own), part(own), grouped(total), part(total), name]);
+                table.row([name, grouped(own), part(own), grouped(total), part(total)]);
             }
             print(&format!(
                 "{} fuel in {} transactions and views\n{}",
