@@ -6,6 +6,7 @@ mod bad_input;
 mod cli;
 mod contracts;
 mod crash;
+mod db;
 mod gas;
 mod process;
 mod rpc;
