@@ -7,7 +7,7 @@ use crate::parallel::{self, BlockStats, Parallelism};
 use crate::params::ProtocolParams;
 use crate::read_cache::ReadCache;
 use crate::state::{BlockState, Overlay};
-use crate::store::{BlockWrites, Store, StoreError, StoreOptions, TreeUpdate};
+use crate::store::{BlockWrites, EventAt, EventQuery, Store, StoreError, StoreOptions, TreeUpdate};
 use crate::thread::on_large_stack;
 use crate::trace::{CallTrace, Detail, Recorder};
 use crate::types::{
@@ -17,7 +17,7 @@ use crate::types::{
 use crate::vm::{Call, Called, Ended, Entry, ExecutionError, MeteringStats, Refusal, Vm};
 use serde::{Deserialize, Serialize};
 use slackline_metering::{MeteringError, Mode, Overshoot};
-use slackline_proof::{List, list_root};
+use slackline_proof::{List, StateAnswer, list_root};
 use slackline_sandbox::{CodeError, INIT, Interface, UPGRADE};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -445,6 +445,85 @@ impl Chain {
         self.state()?.account(address)
     }
 
+    /// The account as of the block at `height`; an empty one if there was none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::OutsideWindow`], or if the database fails.
+    pub fn account_at(&self, address: &Address, height: u64) -> Result<Account, StoreError> {
+        BlockState::new(self.store.snapshot_at(height)?).account(address)
+    }
+
+    /// The first and the last height whose state is available.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn window(&self) -> Result<(u64, u64), StoreError> {
+        Ok(self.store.window()?.unwrap_or_default())
+    }
+
+    /// What a key of the state has after the block at `height`, with the proof of it for a client that knows the block's hash. Keys are
+    /// made by [`account_key`] and [`storage_key`].
+    ///
+    /// [`account_key`]: crate::account_key
+    /// [`storage_key`]: crate::storage_key
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::OutsideWindow`], or if the database fails.
+    pub fn prove(&self, key: &[u8], height: u64) -> Result<StateAnswer, StoreError> {
+        let (value, proof) = self.store.prove(key, height)?;
+        let block = self.store.block(height)?;
+        let missing = || StoreError::Damaged(format!("block {height} is missing"));
+        Ok(StateAnswer {
+            header: block.ok_or_else(missing)?.header,
+            key: key.to_vec(),
+            value: value.map(|value| value.to_vec()),
+            proof,
+        })
+    }
+
+    /// Up to `limit` events, in the order of the chain.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn events(&self, query: &EventQuery, limit: usize) -> Result<Vec<EventAt>, StoreError> {
+        self.store.events(query, limit)
+    }
+
+    /// Executes the block at `height` again on the state before it. Keeps nothing. Blocks the thread, like [`Chain::produce_block`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::OutsideWindow`] if the state before it is not kept; [`StoreError::Damaged`] if the header comes out otherwise.
+    pub fn execute_again(&self, height: u64) -> Result<(), ProduceError> {
+        let store = |error| ProduceError::Execution(ExecutionError::from(error));
+        let damaged = |what: &str| store(StoreError::Damaged(format!("block {height}: {what}")));
+        let before = height
+            .checked_sub(1)
+            .ok_or_else(|| damaged("the genesis block is not executed"))?;
+        let state = self.store.snapshot_at(before).map_err(store)?;
+        let parent = self.store.block(before).map_err(store)?;
+        let block = self.store.block(height).map_err(store)?;
+        let (Some(parent), Some(block)) = (parent, block) else {
+            return Err(damaged("it, or the one before it, is missing"));
+        };
+        let made = self.make_block_on(
+            parent.header,
+            BlockState::new(state),
+            block.transactions,
+            block.header.timestamp_ms,
+            Signatures::Verify,
+            &self.parallelism(),
+        )?;
+        match made.block.header == block.header {
+            true => Ok(()),
+            false => Err(damaged("executed again, it has another header")),
+        }
+    }
+
     /// The block at `height`.
     ///
     /// # Errors
@@ -659,6 +738,28 @@ impl Chain {
         signatures: Signatures,
         parallelism: &Parallelism,
     ) -> Result<Made, ProduceError> {
+        let parent = self.head();
+        let state = self.state().map_err(ExecutionError::from)?;
+        self.make_block_on(
+            parent,
+            state,
+            transactions,
+            timestamp_ms,
+            signatures,
+            parallelism,
+        )
+    }
+
+    /// The block after `parent`, whose state is `state`.
+    fn make_block_on(
+        &self,
+        parent: Header,
+        state: BlockState,
+        transactions: Vec<SignedTransaction>,
+        timestamp_ms: u64,
+        signatures: Signatures,
+        parallelism: &Parallelism,
+    ) -> Result<Made, ProduceError> {
         let limit = self.params.limits.block_fuel;
         // Those over the limit of a transaction are invalid and will be left out.
         let fuel = transactions
@@ -670,10 +771,9 @@ impl Chain {
             return Err(ProduceError::TooMuchFuel { fuel, limit });
         }
 
-        let parent = self.head();
         let timestamp_ms = timestamp_ms.max(parent.timestamp_ms);
         let executor = self.executor(&parent, timestamp_ms, signatures);
-        let state = Arc::new(self.state().map_err(ExecutionError::from)?);
+        let state = Arc::new(state);
         let (results, stats) =
             on_large_stack(|| parallel::execute(&executor, &state, &transactions, parallelism))
                 .unwrap_or_else(|error| Err(ExecutionError::Engine(error.to_string())))?;

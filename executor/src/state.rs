@@ -29,11 +29,13 @@ const STORAGE: u8 = b's';
 /// Bytes before a contract's own key in a key of its storage.
 pub(crate) const STORAGE_PREFIX: usize = 33;
 
-pub(crate) fn account_key(address: &Address) -> Vec<u8> {
+/// The key of the state that holds an account.
+pub fn account_key(address: &Address) -> Vec<u8> {
     [&[ACCOUNT], &address.0[..]].concat()
 }
 
-pub(crate) fn storage_key(contract: &Address, key: &[u8]) -> Vec<u8> {
+/// The key of the state that holds what `contract` stores under `key`.
+pub fn storage_key(contract: &Address, key: &[u8]) -> Vec<u8> {
     let mut full = Vec::with_capacity(STORAGE_PREFIX + key.len());
     full.push(STORAGE);
     full.extend_from_slice(&contract.0);

@@ -554,14 +554,14 @@ impl Vm {
             .run
             .take()
             .ok_or_else(|| engine_failed("a callee kept the run".to_owned()))?;
-        // Cancelled, perhaps: then however it ended, it is not how it ends.
-        if run.overlay.is_stale() {
-            return Err(ExecutionError::Stale);
-        }
         if let Some(checker) = &checker {
             let checks = checker.stats();
             self.counters.add(run.checks, checks);
             run.checks = checks;
+        }
+        // Cancelled, perhaps: then however it ended, it is not how it ends.
+        if run.overlay.is_stale() {
+            return Err(ExecutionError::Stale);
         }
         let ended = match (result, used) {
             // Past the limit, whatever else happened.

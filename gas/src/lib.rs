@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod growth;
 pub mod profile;
 pub mod records;
 pub mod report;

@@ -131,6 +131,11 @@ impl Snapshot {
         self.tests.len()
     }
 
+    /// The tests and sections.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tests.keys().map(String::as_str)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.tests.is_empty()

@@ -14,9 +14,11 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
 mod list;
 mod state;
 
+pub use answer::StateAnswer;
 pub use list::{List, ListProof, list_root};
 pub use state::{Sha256, StateProof, key_hash, value_digest};
 
@@ -48,6 +50,14 @@ pub enum DecodeError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
+    /// The header is not that of the block.
+    #[error("the header has hash {found}, not {expected}")]
+    OtherBlock {
+        /// The block that is trusted.
+        expected: slackline_types::Hash,
+        /// The hash of the header.
+        found: slackline_types::Hash,
+    },
     /// Key, value, proof and root do not belong together.
     #[error("the proof does not lead from this key and value to the state root: {0}")]
     State(String),

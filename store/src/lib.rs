@@ -25,6 +25,7 @@ mod options;
 mod rocks;
 mod snapshot;
 mod store;
+pub mod tools;
 mod tree;
 
 pub use error::StoreError;

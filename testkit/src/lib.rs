@@ -291,10 +291,23 @@ impl Kit {
             }
             None => None,
         };
+        // Also what is deployed without being metered: others call it.
+        let deployed = match &self.recording {
+            Some(_) => codes_of(&transactions),
+            None => Vec::new(),
+        };
         let produced = self.chain.produce_block(transactions, time_ms)?;
         if let Some((_, reason)) = produced.dropped.into_iter().next() {
             let what = "a transaction of the block".to_owned();
             return Err(Error::Refused { what, reason });
+        }
+        for (at, wasm) in deployed {
+            let contract = produced.receipts[at].contract;
+            if let (Some(recording), Some(contract)) = (&self.recording, contract)
+                && let Some(hash) = self.chain.account(&contract)?.code
+            {
+                recording.code(hash, &wasm, built_as(&wasm))?;
+            }
         }
         if let (Some(recording), Some((traced, transactions, least))) = (recording, traced) {
             for (at, traced) in traced.into_iter().enumerate() {
@@ -372,12 +385,7 @@ impl Kit {
         };
         let kind = match &tx.action {
             Action::Transfer { .. } => Kind::Transfer,
-            Action::Deploy { code: wasm, .. } => {
-                if let Some(hash) = code {
-                    recording.code(hash, wasm, built_as(wasm))?;
-                }
-                Kind::Deploy
-            }
+            Action::Deploy { .. } => Kind::Deploy,
             Action::Call { .. } => Kind::Call,
         };
         let execution = Execution {
@@ -514,6 +522,17 @@ impl Kit {
     fn named(&self, name: &str) -> Option<[u8; 32]> {
         self.names.get(name).copied()
     }
+}
+
+/// The code that transactions deploy, with their places.
+fn codes_of(transactions: &[SignedTransaction]) -> Vec<(usize, Vec<u8>)> {
+    let codes = transactions.iter().enumerate().filter_map(|(at, signed)| {
+        match &signed.transaction.action {
+            Action::Deploy { code, .. } => Some((at, code.clone())),
+            _ => None,
+        }
+    });
+    codes.collect()
 }
 
 /// `success`, `revert` or `abort`.

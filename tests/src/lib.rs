@@ -1,6 +1,8 @@
 //! What the tests across crates share: a chain in a temporary directory, with a key that has money, and
 //! short ways to deploy and call.
 
+pub mod puppet;
+
 use anyhow::{Context, Result, ensure};
 use borsh::BorshSerialize;
 use ed25519_dalek::SigningKey;

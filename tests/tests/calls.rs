@@ -2,71 +2,15 @@
 //! or lost, whatever programs they follow. The contract is `puppet`, which does what its input says.
 
 use anyhow::{Context, Result, ensure};
-use borsh::BorshSerialize;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use slackline_executor::{
     AbortReason, Account, Action, Address, Hash, Mode, Outcome, Receipt, ViewCall,
 };
+use slackline_tests::puppet::{Step, call, finish, program, steps};
 use slackline_tests::{TestChain, WEALTH, address, example, key, returned};
+use std::cell::Cell;
 use std::collections::BTreeSet;
-
-/// As in the contract.
-#[derive(Clone, Debug, BorshSerialize)]
-enum Step {
-    Set {
-        key: u8,
-        len: u16,
-    },
-    Delete {
-        key: u8,
-    },
-    Walk {
-        descending: bool,
-    },
-    Transfer {
-        to: Address,
-        amount: u128,
-    },
-    Call {
-        to: Address,
-        value: u128,
-        fuel: u64,
-        again: bool,
-        read_only: bool,
-        program: Vec<u8>,
-    },
-    Deploy {
-        value: u128,
-        program: Vec<u8>,
-    },
-    Emit {
-        data: u8,
-    },
-    Revert {
-        data: u8,
-    },
-    Trap,
-    Spin,
-    Burn {
-        rounds: u32,
-    },
-}
-
-fn program(steps: &[Step]) -> Result<Vec<u8>> {
-    Ok(borsh::to_vec(steps)?)
-}
-
-fn call(to: Address, steps: &[Step]) -> Result<Step> {
-    Ok(Step::Call {
-        to,
-        value: 0,
-        fuel: 0,
-        again: false,
-        read_only: false,
-        program: program(steps)?,
-    })
-}
 
 const FUEL: u64 = 50_000_000;
 
@@ -74,6 +18,8 @@ const FUEL: u64 = 50_000_000;
 struct Stage {
     chain: TestChain,
     puppets: Vec<Address>,
+    /// Blocks whose headers have been added up, and what they have burnt.
+    burnt: Cell<(u64, u128)>,
 }
 
 impl Stage {
@@ -83,7 +29,11 @@ impl Stage {
         let puppets = (0..puppets)
             .map(|_| chain.deploy(&key(1), code.clone(), &program(&[])?))
             .collect::<Result<_>>()?;
-        Ok(Stage { chain, puppets })
+        Ok(Stage {
+            chain,
+            puppets,
+            burnt: Cell::default(),
+        })
     }
 
     fn run(&self, steps: &[Step], value: u128) -> Result<Receipt> {
@@ -101,6 +51,18 @@ impl Stage {
         let receipt = self.run(steps, 0)?;
         let report: Vec<u8> = returned(&receipt.outcome)?;
         Ok(report[18..].to_vec())
+    }
+
+    /// What has been burnt of the currency since the beginning.
+    fn burnt(&self) -> Result<u128> {
+        let (from, mut burnt) = self.burnt.get();
+        let to = self.chain.chain.head().height + 1;
+        for height in from..to {
+            let block = self.chain.chain.block(height)?;
+            burnt += block.context("a block is missing")?.header.burnt;
+        }
+        self.burnt.set((to, burnt));
+        Ok(burnt)
     }
 
     fn account(&self, address: &Address) -> Result<Account> {
@@ -397,104 +359,9 @@ fn deposits_follow_the_bytes() -> Result<()> {
     Ok(())
 }
 
-/// A program within what the generator makes; addresses are filled in later.
-fn steps(depth: u32) -> BoxedStrategy<Vec<Draft>> {
-    let leaf = prop_oneof![
-        4 => (0..4u8, 0..60u16).prop_map(|(key, len)| Draft::Step(Step::Set { key, len })),
-        2 => (0..4u8).prop_map(|key| Draft::Step(Step::Delete { key })),
-        2 => any::<bool>().prop_map(|descending| Draft::Step(Step::Walk { descending })),
-        3 => (0..5usize, 0..20u128).prop_map(|(to, amount)| Draft::Transfer { to, amount }),
-        2 => any::<u8>().prop_map(|data| Draft::Step(Step::Emit { data })),
-        1 => any::<u8>().prop_map(|data| Draft::Step(Step::Revert { data })),
-        1 => Just(Draft::Step(Step::Trap)),
-        1 => Just(Draft::Step(Step::Spin)),
-        2 => (0..2_000u32).prop_map(|rounds| Draft::Step(Step::Burn { rounds })),
-    ];
-    if depth == 0 {
-        return prop::collection::vec(leaf, 0..4).boxed();
-    }
-    let inner = steps(depth - 1);
-    let call = (
-        0..5usize,
-        0..20u128,
-        prop::sample::select(vec![0u64, 200_000, 2_000_000, 8_000_000]),
-        any::<bool>(),
-        prop::bool::weighted(0.15),
-        inner.clone(),
-    )
-        .prop_map(|(to, value, fuel, again, read_only, program)| Draft::Call {
-            to,
-            value: if read_only { 0 } else { value },
-            fuel,
-            again,
-            read_only,
-            program,
-        });
-    let deploy = (0..20u128, inner).prop_map(|(value, program)| Draft::Deploy { value, program });
-    prop::collection::vec(prop_oneof![6 => leaf, 5 => call, 1 => deploy], 0..6).boxed()
-}
-
-#[derive(Clone, Debug)]
-enum Draft {
-    Step(Step),
-    Transfer {
-        to: usize,
-        amount: u128,
-    },
-    Call {
-        to: usize,
-        value: u128,
-        fuel: u64,
-        again: bool,
-        read_only: bool,
-        program: Vec<Draft>,
-    },
-    Deploy {
-        value: u128,
-        program: Vec<Draft>,
-    },
-}
-
-fn finish(drafts: &[Draft], who: &[Address]) -> Result<Vec<Step>> {
-    drafts
-        .iter()
-        .map(|draft| {
-            Ok(match draft.clone() {
-                Draft::Step(step) => step,
-                Draft::Transfer { to, amount } => Step::Transfer {
-                    to: who[to],
-                    amount,
-                },
-                Draft::Call {
-                    to,
-                    value,
-                    fuel,
-                    again,
-                    read_only,
-                    program: inner,
-                } => Step::Call {
-                    to: who[to],
-                    value,
-                    fuel,
-                    again,
-                    read_only,
-                    program: program(&finish(&inner, who)?)?,
-                },
-                Draft::Deploy {
-                    value,
-                    program: inner,
-                } => Step::Deploy {
-                    value,
-                    program: program(&finish(&inner, who)?)?,
-                },
-            })
-        })
-        .collect()
-}
-
-/// Everything of value that there is: it never changes.
+/// Everything of value that there is, and what has been burnt of it: it never changes.
 fn total(stage: &Stage, addresses: &BTreeSet<Address>) -> Result<u128> {
-    addresses.iter().try_fold(0, |sum, address| {
+    addresses.iter().try_fold(stage.burnt()?, |sum, address| {
         let account = stage.account(address)?;
         let price = u128::from(stage.chain.chain.params().deposits.per_byte);
         ensure!(account.deposit == u128::from(account.storage_bytes) * price);

@@ -5,12 +5,14 @@
 
 mod abi;
 mod contract;
+mod db;
 mod dev;
 mod gas;
 mod inspect;
 mod key;
 mod names;
 mod output;
+mod proof;
 mod query;
 mod remote;
 mod transact;
@@ -70,6 +72,12 @@ enum Command {
     /// Show, test and lower what contracts cost.
     #[command(subcommand)]
     Gas(gas::Gas),
+    /// Look after the database of a chain that no node is running.
+    #[command(subcommand)]
+    Db(db::Db),
+    /// Get and verify proofs of the state.
+    #[command(subcommand)]
+    Proof(proof::Proof),
     /// List the methods of a contract.
     Methods(query::Methods),
     /// Show an account.
@@ -114,6 +122,8 @@ fn run(cli: Cli, is_node: bool, output: &Output) -> anyhow::Result<ExitCode> {
             Command::Abi(command) => command.run(connect, output).await,
             Command::Contract(command) => command.run(output),
             Command::Gas(command) => command.run(output),
+            Command::Db(command) => command.run(output),
+            Command::Proof(command) => command.run(connect, output).await,
             Command::Methods(command) => command.run(&connect()?, output).await,
             Command::Account(command) => command.run(&connect()?, output).await,
             Command::Tx(command) => command.run(&connect()?, output).await,

@@ -9,6 +9,7 @@ use super::types::{
     ViewJson, WaitUntil,
 };
 use jsonrpsee::proc_macros::rpc;
+use slackline_executor::proof::StateAnswer;
 
 /// How long [`ApiServer::submit_transaction`] waits unless told otherwise, in milliseconds.
 pub const DEFAULT_TIMEOUT_MS: u64 = 10_000;
@@ -62,6 +63,12 @@ pub trait Api {
     /// A block's header and the hashes of its transactions; of the last block unless `height` says otherwise.
     #[method(name = "get_block", param_kind = map, blocking)]
     fn get_block(&self, height: Option<u64>) -> Result<BlockJson, RpcError>;
+
+    /// What a key of the state has after a block, of the last one unless `height` says otherwise, with the proof that it is so for a
+    /// client that knows the block's hash (crate `slackline-proof`). `key` is hexadecimal: `61` and an address for an
+    /// account, `73`, the contract's address and its own key for what a contract stores.
+    #[method(name = "get_proof", param_kind = map, blocking)]
+    fn get_proof(&self, key: String, height: Option<u64>) -> Result<StateAnswer, RpcError>;
 
     /// The names of a contract's methods.
     #[method(name = "get_methods", param_kind = map, blocking)]

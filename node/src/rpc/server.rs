@@ -15,7 +15,8 @@ use crate::views::Workers;
 use jsonrpsee::core::async_trait;
 use jsonrpsee::server::{BatchRequestConfig, Server, ServerConfig};
 use slackline_executor::params::Limits;
-use slackline_executor::{Address, Chain, ViewCall};
+use slackline_executor::proof::StateAnswer;
+use slackline_executor::{Address, Chain, StoreError, ViewCall};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -227,6 +228,19 @@ impl ApiServer for Handler {
             Some(block) => Ok((&block).into()),
             None => Err(RpcError::NoBlock { height, head }),
         }
+    }
+
+    fn get_proof(&self, key: String, height: Option<u64>) -> Result<StateAnswer, RpcError> {
+        let key = parse_hex(&key).map_err(|reason| invalid("key", reason))?;
+        let last = self.chain.head().height;
+        let height = height.unwrap_or(last);
+        self.chain.prove(&key, height).map_err(|error| match error {
+            StoreError::OutsideWindow { height, head, .. } if height > head => {
+                RpcError::NoBlock { height, head }
+            }
+            StoreError::OutsideWindow { .. } => invalid("height", error.to_string()),
+            error => (&error).into(),
+        })
     }
 
     fn get_methods(&self, contract: String) -> Result<MethodsJson, RpcError> {

@@ -614,7 +614,7 @@ mod tests {
             value,
             json!({
                 "transaction": Hash([1; 32]), "height": 7, "index": 3, "outcome": "success", "data": "41",
-                "fuel_used": 10, "fee": u128::MAX.to_string(), "deposit": "-3",
+                "fuel_used": 10, "fee": u128::MAX.to_string(), "burnt": "1", "deposit": "-3",
                 "events": [{"contract": Address([2; 32]), "topics": [Hash([4; 32])], "data": "ab"}], "contract": Address([2; 32]),
             })
         );

@@ -7,6 +7,8 @@ mod cli;
 mod contracts;
 mod crash;
 mod hostile;
+mod db;
+mod gas;
 mod process;
 mod rpc;
 mod support;

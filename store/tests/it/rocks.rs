@@ -2,7 +2,7 @@
 
 use crate::support::{extend, options, scripted, scripted_state, walked};
 use slackline_store::backend::{Backend, Batch, Family};
-use slackline_store::{Rocks, Store, StoreError};
+use slackline_store::{Rocks, Store, StoreError, tools};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -196,6 +196,38 @@ fn walked_or(store: &Store, height: u64) -> Result<crate::support::State, StoreE
         from = Some(key);
     }
     Ok(state)
+}
+
+#[test]
+fn a_checkpoint_is_the_chain_as_it_was_and_can_be_restored() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let paths = ["chain", "checkpoint", "restored"].map(|name| dir.path().join(name));
+    let [chain, checkpoint, restored] = &paths;
+    let rocks = Rocks::open(chain, &options(KEEP)).expect("it is empty");
+    let store = Store::on(Arc::new(rocks.clone()), &options(KEEP)).expect("it is empty");
+    fill(&store, 7);
+    rocks.checkpoint(checkpoint).expect("there is room");
+    fill(&store, 9);
+    let mut last = (0, 1);
+    let verified = tools::restore(checkpoint, restored, |copied, total| last = (copied, total));
+    assert_eq!(verified.expect("whole").height, 7);
+    assert_eq!(last.0, last.1);
+    let again = open(restored).expect("whole");
+    assert_eq!(check(&again), 7);
+    fill(&again, 8);
+    drop(again);
+    let error = tools::restore(checkpoint, restored, |_, _| {}).expect_err("there is something");
+    assert!(error.to_string().contains("not empty"), "{error}");
+    let error = tools::restore(dir.path(), &dir.path().join("no"), |_, _| {}).expect_err("none");
+    assert!(error.to_string().contains("no checkpoint"), "{error}");
+    assert_eq!(check(&open(checkpoint).expect("untouched")), 7);
+    assert!(
+        tools::stats(&rocks)
+            .expect("whole")
+            .iter()
+            .any(|family| family.keys > 0)
+    );
+    assert_eq!(check(&store), 9);
 }
 
 #[test]

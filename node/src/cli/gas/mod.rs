@@ -1,6 +1,7 @@
 //! `slackline gas`: what contracts cost, by their tests.
 
 mod diff;
+mod limit;
 mod profile;
 mod report;
 mod snapshot;
@@ -19,6 +20,8 @@ pub(crate) enum Gas {
     Snapshot(snapshot::Snapshot),
     /// Show what each function and line uses, exactly: flame graphs, speedscope, pprof, annotated source.
     Profile(profile::Profile),
+    /// Propose fuel limits, and tell what makes methods cost more.
+    Limit(limit::Limit),
     /// Compare two reports, or two snapshots.
     Diff(diff::Diff),
 }
@@ -29,6 +32,7 @@ impl Gas {
             Gas::Report(command) => command.run(output),
             Gas::Snapshot(command) => command.run(output),
             Gas::Profile(command) => command.run(output),
+            Gas::Limit(command) => command.run(output),
             Gas::Diff(command) => command.run(output),
         }
     }

@@ -98,25 +98,23 @@ impl Profile {
             );
         }
         let title = self.only.as_deref().unwrap_or("all transactions and views");
-        let files = [
-            (
-                &self.flamegraph,
-                profile
-                    .flamegraph(&format!("fuel of {title}"))?
-                    .into_bytes(),
-            ),
-            (&self.speedscope, profile.speedscope(title).into_bytes()),
-            (&self.pprof, profile.pprof()),
-            (
-                &self.folded,
-                (profile.folded().join("\n") + "\n").into_bytes(),
-            ),
-        ];
-        for (file, contents) in files {
-            if let Some(file) = file {
-                std::fs::write(file, contents).with_context(|| file.display().to_string())?;
-            }
-        }
+        let write = |file: &Option<PathBuf>, contents: &dyn Fn() -> anyhow::Result<Vec<u8>>| {
+            let Some(file) = file else { return Ok(()) };
+            std::fs::write(file, contents()?).with_context(|| file.display().to_string())
+        };
+        let picture = || {
+            Ok(profile
+                .flamegraph(&format!("fuel of {title}"))?
+                .into_bytes())
+        };
+        write(&self.flamegraph, &picture)?;
+        write(&self.speedscope, &|| {
+            Ok(profile.speedscope(title).into_bytes())
+        })?;
+        write(&self.pprof, &|| Ok(profile.pprof()))?;
+        write(&self.folded, &|| {
+            Ok((profile.folded().join("\n") + "\n").into_bytes())
+        })?;
         if let Some(to) = &self.lines {
             let listing = self.listing(&profile);
             if to.as_os_str() == "-" {
@@ -141,10 +139,10 @@ impl Profile {
             print(&format!("{shown:#}\n"))?;
         } else {
             let all = profile.fuel();
-            let mut table = Table::new(0, ["own", "%", "total", "%", "function"]);
+            let mut table = Table::new(1, ["function", "own", "%", "total", "%"]);
             for (name, own, total) in profile.functions().into_iter().take(self.top) {
                 let part = |fuel: u64| format!("{:.1}", fuel as f64 / all as f64 * 100.0);
-                table.row([grouped(own), part(own), grouped(total), part(total), name]);
+                table.row([name, grouped(own), part(own), grouped(total), part(total)]);
             }
             print(&format!(
                 "{} fuel in {} transactions and views\n{}",

@@ -1,0 +1,238 @@
+//! `slackline db`: what operators do to a database, while no node has it open.
+
+use super::output::{Output, Table, grouped};
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use slackline_executor::store::{Rocks, Store, StoreOptions, Verified, tools};
+use slackline_node::dev::database;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Db {
+    /// Show what the column families take.
+    Stats(Data),
+    /// Compute the state root from the flat state, compare it with the tree's and the header's, and check that blocks, transactions and
+    /// receipts hang together.
+    Verify(Verify),
+    /// Write a consistent copy; files that do not change are linked.
+    Checkpoint(Checkpoint),
+    /// Make a database from a checkpoint, and verify it.
+    Restore(Restore),
+    /// Delete what only older states need. They cannot be read, proved or gone back to any more.
+    Prune(To),
+    /// Remove the blocks above a height.
+    Rollback(To),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Data {
+    /// The node's directory.
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    data: Data,
+    /// The first block to check.
+    #[arg(long, value_name = "HEIGHT", default_value_t = 0)]
+    from: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Checkpoint {
+    #[command(flatten)]
+    data: Data,
+    /// A directory that does not exist yet, on the same file system for links.
+    to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The checkpoint.
+    from: PathBuf,
+    #[command(flatten)]
+    data: Data,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct To {
+    #[command(flatten)]
+    data: Data,
+    /// Prune: the first height to keep. Roll back: the last height to keep.
+    height: u64,
+}
+
+impl Data {
+    /// A node finds its genesis beside the database; the database knows it too.
+    fn write_genesis(&self) -> anyhow::Result<()> {
+        let path = self.data_dir.join("genesis.json");
+        if !path.exists() {
+            let (_, store) = self.open()?;
+            let genesis = store.genesis()?.context("the database has no genesis")?;
+            std::fs::write(&path, genesis)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn open(&self) -> anyhow::Result<(Rocks, Store)> {
+        let path = database(&self.data_dir);
+        let dir = path.display();
+        // Opening would make one.
+        anyhow::ensure!(
+            path.join("CURRENT").exists(),
+            "there is no database in {dir}"
+        );
+        let options = StoreOptions::default();
+        let rocks = Rocks::open(&path, &options).with_context(|| format!("cannot open {dir}"))?;
+        let store = Store::on(Arc::new(rocks.clone()), &options)?;
+        Ok((rocks, store))
+    }
+}
+
+/// A bar up to `length` on standard error, if that is a terminal.
+fn bar(length: u64, what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {eta}");
+    let bar = ProgressBar::new(length).with_message(what);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn show(verified: &Verified, output: &Output) -> anyhow::Result<ExitCode> {
+    let answer = json!({
+        "height": verified.height,
+        "state_root": verified.root,
+        "keys": verified.keys,
+        "blocks": verified.blocks,
+    });
+    output.show(&answer, |_| {
+        let mut table = Table::default();
+        table
+            .row("clean at height", verified.height)
+            .row("state root", verified.root)
+            .row("keys", grouped(verified.keys))
+            .row("blocks checked", grouped(verified.blocks));
+        table
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Db {
+    pub(crate) fn run(self, output: &Output) -> anyhow::Result<ExitCode> {
+        match self {
+            Db::Stats(data) => stats(&data, output),
+            Db::Verify(command) => {
+                let (_, store) = command.data.open()?;
+                let head = store.head()?.map_or(0, |head| head.height);
+                let bar = bar((head + 1).saturating_sub(command.from), "verifying");
+                let verified = store.verify(command.from, |keys, blocks| {
+                    if blocks == 0 {
+                        bar.set_message(format!("reading state, {keys} keys"));
+                    } else {
+                        bar.set_message("verifying blocks");
+                        bar.set_position(blocks);
+                    }
+                });
+                bar.finish_and_clear();
+                show(&verified?, output)
+            }
+            Db::Checkpoint(command) => {
+                let (rocks, store) = command.data.open()?;
+                rocks
+                    .checkpoint(&command.to)
+                    .with_context(|| format!("cannot write {}", command.to.display()))?;
+                done(&store, "checkpoint at height", output)
+            }
+            Db::Restore(command) => {
+                let dir = &command.data.data_dir;
+                std::fs::create_dir_all(dir)
+                    .with_context(|| format!("cannot make {}", dir.display()))?;
+                let bar = bar(0, "copying");
+                let verified = tools::restore(&command.from, &database(dir), |copied, total| {
+                    bar.set_length(total);
+                    bar.set_position(copied);
+                });
+                bar.finish_and_clear();
+                let verified = verified?;
+                command.data.write_genesis()?;
+                show(&verified, output)
+            }
+            Db::Prune(command) => {
+                let (_, store) = command.data.open()?;
+                let bar = bar(command.height, "pruning");
+                let pruned = store.prune(command.height, |height| bar.set_position(height));
+                bar.finish_and_clear();
+                pruned?;
+                done(&store, "pruned; last height", output)
+            }
+            Db::Rollback(command) => {
+                let (_, store) = command.data.open()?;
+                let head = store.head()?.map_or(0, |head| head.height);
+                let bar = bar(head.saturating_sub(command.height), "rolling back");
+                let removed = store.rollback(command.height, |height| {
+                    bar.set_position(head - height);
+                });
+                bar.finish_and_clear();
+                removed?;
+                done(&store, "rolled back to height", output)
+            }
+        }
+    }
+}
+
+fn done(store: &Store, what: &str, output: &Output) -> anyhow::Result<ExitCode> {
+    let (oldest, head) = store.window()?.unwrap_or_default();
+    output.show(&json!({ "height": head, "oldest": oldest }), |_| {
+        let mut table = Table::default();
+        table
+            .row(what, head)
+            .row("oldest height with state", oldest);
+        table
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn stats(data: &Data, output: &Output) -> anyhow::Result<ExitCode> {
+    let (rocks, store) = data.open()?;
+    let families = tools::stats(&rocks)?;
+    let (oldest, head) = store.window()?.unwrap_or_default();
+    let list: Vec<_> = families
+        .iter()
+        .map(|family| {
+            json!({
+                "family": family.family.name(),
+                "keys": family.keys,
+                "file_bytes": family.file_bytes,
+                "memory_bytes": family.memory_bytes,
+            })
+        })
+        .collect();
+    let answer = json!({ "height": head, "oldest": oldest, "families": list });
+    output.show(&answer, |_| {
+        let mut table = Table::default();
+        table
+            .row("height", head)
+            .row("oldest height with state", oldest);
+        for family in &families {
+            table.row(
+                family.family.name(),
+                format!(
+                    "about {} keys, {} bytes in files, {} in memory",
+                    grouped(family.keys),
+                    grouped(family.file_bytes),
+                    grouped(family.memory_bytes)
+                ),
+            );
+        }
+        table
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
