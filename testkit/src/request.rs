@@ -78,6 +78,7 @@ pub struct Request<'k> {
     value: u128,
     fuel: u64,
     price: u64,
+    tip: u64,
     deposit: u128,
 }
 
@@ -91,6 +92,7 @@ impl<'k> Request<'k> {
             value: 0,
             fuel: FUEL,
             price: 1,
+            tip: 0,
             deposit: DEPOSIT,
         }
     }
@@ -120,9 +122,16 @@ impl<'k> Request<'k> {
         self
     }
 
-    /// What a unit of fuel costs, in the smallest unit of the currency, instead of 1.
+    /// The most that a unit of fuel may cost, in the smallest unit of the currency, instead of 1. The block's base price is paid, and the
+    /// [tip](Request::tip).
     pub fn price(mut self, price: u64) -> Request<'k> {
         self.price = price;
+        self
+    }
+
+    /// The most that the proposer gets for a unit of fuel on top of the base price, instead of nothing.
+    pub fn tip(mut self, tip: u64) -> Request<'k> {
+        self.tip = tip;
         self
     }
 
@@ -193,7 +202,7 @@ impl<'k> Request<'k> {
             nonce,
             fuel_limit: self.fuel,
             fuel_price: self.price,
-            tip: 0,
+            tip: self.tip,
             deposit_limit: self.deposit,
             action,
         };

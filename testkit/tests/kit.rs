@@ -150,7 +150,7 @@ fn blocks_have_several_transactions_and_fees_are_paid() -> Result<()> {
     let (alice, bob, zoe) = (kit.account("alice"), kit.account("bob"), kit.account("zoe"));
     let done = kit.block([
         kit.transfer(&alice, &zoe, 5),
-        kit.transfer(&bob, &zoe, 6).price(2),
+        kit.transfer(&bob, &zoe, 6).price(2).tip(1),
         kit.transfer(&alice, &zoe, 7),
     ])?;
     assert_eq!((kit.height(), kit.balance(&zoe)?), (1, 18));
