@@ -524,6 +524,61 @@ impl Chain {
         }
     }
 
+    /// Executes a transaction of the chain again, on the state that it was executed on, and says what happens in it: its
+    /// receipt, and the calls if it called a contract. `None` if no block has it. Keeps nothing. Blocks the thread, like
+    /// [`Chain::produce_block`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::OutsideWindow`] if the state before its block is not kept; [`StoreError::Damaged`] if it comes to something else
+    /// than its receipt says; if the machine fails.
+    pub fn trace_transaction(
+        &self,
+        hash: &Hash,
+        detail: Detail,
+    ) -> Result<Option<(Receipt, Option<CallTrace>)>, ExecutionError> {
+        let Some(receipt) = self.store.receipt(hash)? else {
+            return Ok(None);
+        };
+        let damaged = |what: &str| StoreError::Damaged(format!("transaction {hash}: {what}"));
+        let height = receipt.height;
+        let before = height.checked_sub(1);
+        let before = before.ok_or_else(|| damaged("the genesis block has none"))?;
+        let state = Arc::new(BlockState::new(self.store.snapshot_at(before)?));
+        let (Some(parent), Some(block)) = (self.store.block(before)?, self.store.block(height)?)
+        else {
+            return Err(damaged("its block, or the one before that, is missing").into());
+        };
+        let vm = self.vm_for(detail)?;
+        let timestamp_ms = block.header.timestamp_ms;
+        let in_order = self.executor(&parent.header, timestamp_ms, Signatures::Trust);
+        let traced = Executor {
+            vm: &vm,
+            ..self.executor(&parent.header, timestamp_ms, Signatures::Trust)
+        };
+        let mut transactions = block.transactions.iter().zip(0..);
+        let result = on_large_stack(|| {
+            let mut trace = Some(Box::default());
+            for (signed, index) in transactions.by_ref() {
+                if index == receipt.index {
+                    let result = traced.transact_traced(&state, signed, index, &mut trace)?;
+                    let trace = trace.and_then(|trace| trace.into_trace());
+                    return Ok(Some((result, trace)));
+                }
+                // What it was refused for, it would not be in the block for.
+                let _ = in_order.transact_traced(&state, signed, index, &mut None)?;
+            }
+            Ok(None)
+        });
+        let result =
+            result.unwrap_or_else(|error| Err(ExecutionError::Engine(error.to_string())))?;
+        match result {
+            Some((Ok(again), trace)) if again == receipt => Ok(Some((receipt, trace))),
+            Some(_) => Err(damaged("executed again, it has another receipt").into()),
+            None => Err(damaged("it is not where its receipt says").into()),
+        }
+    }
+
     /// The block at `height`.
     ///
     /// # Errors

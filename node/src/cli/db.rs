@@ -6,7 +6,10 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use slackline_executor::store::{Rocks, Store, StoreOptions, Verified, tools};
+use slackline_executor::{Block, Chain, Mode, Signatures};
 use slackline_node::dev::database;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,6 +29,10 @@ pub(crate) enum Db {
     Prune(To),
     /// Remove the blocks above a height.
     Rollback(To),
+    /// Write the genesis and all blocks to a file, for `import`.
+    Export(Export),
+    /// Make a database from a file of `export`: executes every block again.
+    Import(Import),
 }
 
 #[derive(Debug, Args)]
@@ -42,6 +49,25 @@ pub(crate) struct Verify {
     /// The first block to check.
     #[arg(long, value_name = "HEIGHT", default_value_t = 0)]
     from: u64,
+    /// Also execute the blocks from there on again, as far back as there is a state before them, and compare receipts and roots.
+    #[arg(long)]
+    execute: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    data: Data,
+    /// A file that does not exist yet.
+    to: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The file.
+    from: PathBuf,
+    #[command(flatten)]
+    data: Data,
 }
 
 #[derive(Debug, Args)]
@@ -106,12 +132,13 @@ fn bar(length: u64, what: &'static str) -> ProgressBar {
     }
 }
 
-fn show(verified: &Verified, output: &Output) -> anyhow::Result<ExitCode> {
+fn show(verified: &Verified, executed: Option<u64>, output: &Output) -> anyhow::Result<ExitCode> {
     let answer = json!({
         "height": verified.height,
         "state_root": verified.root,
         "keys": verified.keys,
         "blocks": verified.blocks,
+        "blocks_executed": executed,
     });
     output.show(&answer, |_| {
         let mut table = Table::default();
@@ -120,6 +147,9 @@ fn show(verified: &Verified, output: &Output) -> anyhow::Result<ExitCode> {
             .row("state root", verified.root)
             .row("keys", grouped(verified.keys))
             .row("blocks checked", grouped(verified.blocks));
+        if let Some(executed) = executed {
+            table.row("executed again", grouped(executed));
+        }
         table
     })?;
     Ok(ExitCode::SUCCESS)
@@ -130,8 +160,8 @@ impl Db {
         match self {
             Db::Stats(data) => stats(&data, output),
             Db::Verify(command) => {
-                let (_, store) = command.data.open()?;
-                let head = store.head()?.map_or(0, |head| head.height);
+                let (rocks, store) = command.data.open()?;
+                let (oldest, head) = store.window()?.unwrap_or_default();
                 let bar = bar((head + 1).saturating_sub(command.from), "verifying");
                 let verified = store.verify(command.from, |keys, blocks| {
                     if blocks == 0 {
@@ -142,8 +172,20 @@ impl Db {
                     }
                 });
                 bar.finish_and_clear();
-                show(&verified?, output)
+                let verified = verified?;
+                let genesis = store.genesis()?.context("the database has no genesis")?;
+                drop((rocks, store));
+                let executed = match command.execute {
+                    true => {
+                        let from = command.from.max(oldest + 1);
+                        Some(execute_again(&command.data, &genesis, from, head)?)
+                    }
+                    false => None,
+                };
+                show(&verified, executed, output)
             }
+            Db::Export(command) => export(&command, output),
+            Db::Import(command) => import(&command, output),
             Db::Checkpoint(command) => {
                 let (rocks, store) = command.data.open()?;
                 rocks
@@ -163,7 +205,7 @@ impl Db {
                 bar.finish_and_clear();
                 let verified = verified?;
                 command.data.write_genesis()?;
-                show(&verified, output)
+                show(&verified, None, output)
             }
             Db::Prune(command) => {
                 let (_, store) = command.data.open()?;
@@ -186,6 +228,120 @@ impl Db {
             }
         }
     }
+}
+
+fn open_chain(data: &Data, genesis: &[u8]) -> anyhow::Result<Chain> {
+    let genesis = serde_json::from_slice(genesis).context("the genesis cannot be read")?;
+    Ok(Chain::open(
+        &database(&data.data_dir),
+        &genesis,
+        Mode::Slacked,
+    )?)
+}
+
+/// Returns how many blocks that were.
+fn execute_again(data: &Data, genesis: &[u8], from: u64, to: u64) -> anyhow::Result<u64> {
+    let chain = open_chain(data, genesis)?;
+    let count = (to + 1).saturating_sub(from);
+    let bar = bar(count, "executing");
+    for height in from..=to {
+        chain.execute_again(height)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(count)
+}
+
+/// A file of blocks: this; the genesis; each block from height 1 on, in borsh; an empty part. Parts are preceded by their length (4 bytes,
+/// little-endian).
+const MAGIC: &[u8; 18] = b"slackline blocks 1";
+
+fn write_part(file: &mut impl Write, part: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(part.len()).map_err(io::Error::other)?;
+    file.write_all(&length.to_le_bytes())?;
+    file.write_all(part)
+}
+
+fn read_part(file: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    file.read_exact(&mut length)?;
+    let length = u64::from(u32::from_le_bytes(length));
+    let mut part = Vec::new();
+    if file.take(length).read_to_end(&mut part)? as u64 != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(part)
+}
+
+fn export(command: &Export, output: &Output) -> anyhow::Result<ExitCode> {
+    let (_, store) = command.data.open()?;
+    let to = command.to.display();
+    let head = store.head()?.map_or(0, |head| head.height);
+    let genesis = store.genesis()?.context("the database has no genesis")?;
+    let file = File::create_new(&command.to).with_context(|| format!("cannot make {to}"))?;
+    let failed = || format!("cannot write {to}");
+    let mut file = BufWriter::new(file);
+    file.write_all(MAGIC).with_context(failed)?;
+    write_part(&mut file, &genesis).with_context(failed)?;
+    let bar = bar(head, "exporting");
+    for height in 1..=head {
+        let block = store.block(height)?;
+        let block = block.with_context(|| format!("block {height} is missing"))?;
+        write_part(&mut file, &borsh::to_vec(&block)?).with_context(failed)?;
+        bar.inc(1);
+    }
+    write_part(&mut file, &[]).with_context(failed)?;
+    let file = file.into_inner().map_err(|error| error.into_error());
+    file.and_then(|file| file.sync_all()).with_context(failed)?;
+    bar.finish_and_clear();
+    done(&store, "exported to height", output)
+}
+
+fn import(command: &Import, output: &Output) -> anyhow::Result<ExitCode> {
+    let dir = &command.data.data_dir;
+    let from = command.from.display();
+    let damaged = || format!("{from} is damaged, or not a file of `slackline db export`");
+    let file = File::open(&command.from).with_context(|| format!("cannot read {from}"))?;
+    let bar = bar(file.metadata()?.len(), "importing");
+    let mut file = BufReader::new(bar.wrap_read(file));
+    let mut magic = [0; MAGIC.len()];
+    file.read_exact(&mut magic).with_context(damaged)?;
+    anyhow::ensure!(&magic == MAGIC, damaged());
+    let genesis = read_part(&mut file).with_context(damaged)?;
+    let path = database(dir);
+    anyhow::ensure!(
+        !path.exists(),
+        "{} exists: import makes a new database",
+        path.display()
+    );
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let chain = open_chain(&command.data, &genesis)?;
+    loop {
+        let part = read_part(&mut file).with_context(damaged)?;
+        if part.is_empty() {
+            break;
+        }
+        let block: Block = borsh::from_slice(&part).with_context(damaged)?;
+        let height = block.header.height;
+        // Seen before it is stored.
+        let rehearsed = chain.rehearse_block(
+            block.transactions.clone(),
+            block.header.timestamp_ms,
+            Signatures::Verify,
+            &chain.parallelism(),
+        )?;
+        anyhow::ensure!(
+            rehearsed.header == block.header,
+            "block {height} of {from} comes out otherwise when it is executed: the database in {} ends before it",
+            path.display()
+        );
+        chain.produce_block(block.transactions, block.header.timestamp_ms)?;
+    }
+    bar.finish_and_clear();
+    drop(chain);
+    command.data.write_genesis()?;
+    let (_, store) = command.data.open()?;
+    done(&store, "imported to height", output)
 }
 
 fn done(store: &Store, what: &str, output: &Output) -> anyhow::Result<ExitCode> {

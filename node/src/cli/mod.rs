@@ -15,6 +15,7 @@ mod output;
 mod proof;
 mod query;
 mod remote;
+mod trace;
 mod transact;
 mod view;
 mod words;
@@ -75,6 +76,8 @@ enum Command {
     /// Look after the database of a chain that no node is running.
     #[command(subcommand)]
     Db(db::Db),
+    /// Execute a transaction of the chain again, and show what happens in it: calls, fuel, events, storage.
+    Trace(trace::Trace),
     /// Get and verify proofs of the state.
     #[command(subcommand)]
     Proof(proof::Proof),
@@ -123,6 +126,7 @@ fn run(cli: Cli, is_node: bool, output: &Output) -> anyhow::Result<ExitCode> {
             Command::Contract(command) => command.run(output),
             Command::Gas(command) => command.run(output),
             Command::Db(command) => command.run(output),
+            Command::Trace(command) => command.run(&connect()?, output).await,
             Command::Proof(command) => command.run(connect, output).await,
             Command::Methods(command) => command.run(&connect()?, output).await,
             Command::Account(command) => command.run(&connect()?, output).await,

@@ -5,8 +5,8 @@
 
 use super::error::RpcError;
 use super::types::{
-    AbiJson, AccountJson, BlockJson, MethodsJson, StatusJson, Submitted, TransactionAnswer,
-    ViewJson, WaitUntil,
+    AbiJson, AccountJson, BlockJson, MethodsJson, StatusJson, Submitted, TraceJson,
+    TransactionAnswer, ViewJson, WaitUntil,
 };
 use jsonrpsee::proc_macros::rpc;
 use slackline_executor::proof::StateAnswer;
@@ -69,6 +69,11 @@ pub trait Api {
     /// account, `73`, the contract's address and its own key for what a contract stores.
     #[method(name = "get_proof", param_kind = map, blocking)]
     fn get_proof(&self, key: String, height: Option<u64>) -> Result<StateAnswer, RpcError>;
+
+    /// Executes a transaction that is in a block again, on the state that it was executed on, and says what happens in it: calls, host
+    /// functions, events, storage, each with its fuel. For as long as the state before its block is kept.
+    #[method(name = "trace_transaction", param_kind = map)]
+    async fn trace_transaction(&self, hash: String) -> Result<TraceJson, RpcError>;
 
     /// The names of a contract's methods.
     #[method(name = "get_methods", param_kind = map, blocking)]

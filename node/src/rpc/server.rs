@@ -7,7 +7,8 @@ use super::api::{ApiServer, DEFAULT_TIMEOUT_MS, DEFAULT_VIEW_FUEL, MAX_TIMEOUT_M
 use super::error::RpcError;
 use super::types::{
     AbiJson, AccountJson, BlockJson, MempoolJson, MethodsJson, NodeState, ParamsJson, StatusJson,
-    SubmitStatus, Submitted, TransactionAnswer, TransactionStatus, ViewJson, WaitUntil, parse_hex,
+    SubmitStatus, Submitted, TraceJson, TransactionAnswer, TransactionStatus, ViewJson, WaitUntil,
+    parse_hex,
 };
 use crate::mempool::Verdict;
 use crate::producer::{Health, Producer, Progress};
@@ -16,7 +17,8 @@ use jsonrpsee::core::async_trait;
 use jsonrpsee::server::{BatchRequestConfig, Server, ServerConfig};
 use slackline_executor::params::Limits;
 use slackline_executor::proof::StateAnswer;
-use slackline_executor::{Address, Chain, StoreError, ViewCall};
+use slackline_executor::trace::Detail;
+use slackline_executor::{Address, Chain, ExecutionError, StoreError, ViewCall, ViewError};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -241,6 +243,26 @@ impl ApiServer for Handler {
             StoreError::OutsideWindow { .. } => invalid("height", error.to_string()),
             error => (&error).into(),
         })
+    }
+
+    async fn trace_transaction(&self, hash: String) -> Result<TraceJson, RpcError> {
+        let parsed = parse("hash", &hash)?;
+        let chain = self.chain.clone();
+        let tracing = move || chain.trace_transaction(&parsed, Detail::Calls);
+        match self.views.run(tracing).await? {
+            Ok(Some((receipt, call))) => Ok(TraceJson {
+                receipt: (&receipt).into(),
+                call,
+            }),
+            Ok(None) => Err(invalid(
+                "hash",
+                "no block has a transaction with it".to_owned(),
+            )),
+            Err(ExecutionError::Store(error @ StoreError::OutsideWindow { .. })) => {
+                Err(invalid("hash", error.to_string()))
+            }
+            Err(error) => Err((&ViewError::Execution(error)).into()),
+        }
     }
 
     fn get_methods(&self, contract: String) -> Result<MethodsJson, RpcError> {

@@ -6,6 +6,7 @@
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use slackline_executor::trace::CallTrace;
 use slackline_executor::{
     AbortReason, Account, Action, Address, Block, Event, Hash, Header, MeteringStats, Mode,
     Outcome, PublicKey, Receipt, SignedTransaction, ViewResult,
@@ -403,6 +404,15 @@ impl AccountJson {
             deposit: Amount(account.deposit),
         }
     }
+}
+
+/// Answer to [`trace_transaction`](super::api::ApiServer::trace_transaction).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceJson {
+    /// What the transaction has come to, then and now.
+    pub receipt: ReceiptJson,
+    /// The call of a contract that it made, with all that happened in it; `None` if it made none.
+    pub call: Option<CallTrace>,
 }
 
 /// Answer to [`call_view`](super::api::ApiServer::call_view).
