@@ -23,7 +23,7 @@
 //!
 //! // Arguments are a value, or a tuple of them, as the method has them...
 //! let done = kit.call(&bob, counter, "increment").args(&2u64).send()?;
-//! assert_eq!(done.fuel_at_most(300_000).returned::<u64>()?, 42);
+//! assert_eq!(done.fuel_at_most(350_000).returned::<u64>()?, 42);
 //! // ...or JSON. Results and events are there as JSON too.
 //! let done = kit.call(&bob, counter, "increment").json(json!({"by": 1})).send()?;
 //! assert_eq!(done.returned_json()?, "43");
@@ -32,7 +32,7 @@
 //! // What does not succeed is a result, too. `expect_revert::<Error>()` is the contract's error.
 //! let done = kit.call(&bob, counter, "increment").args(&u64::MAX).send()?;
 //! assert_eq!(done.revert_json().unwrap(), "Overflow");
-//! let done = kit.call(&bob, counter, "increment").args(&1u64).fuel(205_000).send()?;
+//! let done = kit.call(&bob, counter, "increment").args(&1u64).fuel(310_000).send()?;
 //! assert_eq!(done.expect_abort(), AbortReason::OutOfFuel);
 //!
 //! assert_eq!(kit.view(counter, "get").get::<u64>()?, 43);
