@@ -138,13 +138,13 @@ fn blocks_are_executed_again_where_they_were_and_elsewhere() {
     let path = file.to_str().unwrap();
     assert_eq!(
         cell(&ok(&["export", path], &chain), "exported to height"),
-        "4"
+        "5"
     );
     let (code, _, err) = db(&["export", path], &chain);
     assert!(code == 2 && err.contains("File exists"), "{err}");
     assert_eq!(
         cell(&ok(&["import", path], &copy), "imported to height"),
-        "4"
+        "5"
     );
     let root = |dir: &Path| cell(&ok(&["verify"], dir), "state root").to_owned();
     assert_eq!(root(&copy), root(&chain));
