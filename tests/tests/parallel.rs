@@ -14,6 +14,7 @@ use slackline_metering::AsyncFuelChecker;
 use slackline_tests::puppet::{Draft, finish, program, steps};
 use slackline_tests::{PLENTY, TestChain, address, example, key, transaction};
 use std::collections::BTreeMap;
+use std::panic::{catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Fuel of a transaction: what spins burns all of it.
@@ -344,9 +345,10 @@ fn random_blocks_are_the_same_on_any_number_of_threads() -> Result<()> {
                     }
                 }
             });
-            let tally = random_blocks(Mode::Slacked, blocks(160));
+            // Even if this panics: the scope waits for the storm to end.
+            let tally = catch_unwind(|| random_blocks(Mode::Slacked, blocks(160)));
             stop.store(true, Relaxed);
-            tally
+            tally.unwrap_or_else(|panic| resume_unwind(panic))
         })?;
         ensure!(checker.stats().landed > 200, "{:?}", checker.stats());
         Ok(tally)
