@@ -1,18 +1,23 @@
 //! A chain: its database, its engine, and the rules by which blocks are made.
 
 use crate::compiler::Compiler;
-use crate::execute::{Executor, Signatures, code_hash, validate, validate_sender};
+use crate::execute::{
+    Executor, Signatures, ValidatorsError, check_validators, code_hash, validate, validate_sender,
+};
 use crate::host::Env;
 use crate::parallel::{self, BlockStats, Parallelism};
 use crate::params::ProtocolParams;
 use crate::read_cache::ReadCache;
-use crate::state::{BlockState, Overlay};
-use crate::store::{BlockWrites, EventAt, EventQuery, Store, StoreError, StoreOptions, TreeUpdate};
+use crate::state::{BlockState, Overlay, governor_key, validators_key};
+use crate::store::{
+    BlockWrites, EventAt, EventQuery, Rocks, Store, StoreError, StoreOptions, TreeUpdate, decode,
+    tools,
+};
 use crate::thread::on_large_stack;
 use crate::trace::{CallTrace, Detail, Recorder};
 use crate::types::{
     Account, Action, Address, Block, HEADER_VERSION, Hash, Header, Outcome, Receipt,
-    SignedTransaction,
+    SignedTransaction, Validator, encode,
 };
 use crate::vm::{Call, Called, Ended, Entry, ExecutionError, MeteringStats, Refusal, Vm};
 use serde::{Deserialize, Serialize};
@@ -39,6 +44,12 @@ pub struct Genesis {
     pub proposer: Address,
     /// Accounts that exist from the start.
     pub accounts: Vec<GenesisAccount>,
+    /// Who votes on the first block; none if one node makes the blocks alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub validators: Vec<Validator>,
+    /// Who may change the validators; nobody if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub governor: Option<Address>,
 }
 
 /// An account that exists from the start.
@@ -88,6 +99,9 @@ pub enum OpenError {
     /// The balances add up to more than can be counted.
     #[error("the balances of the genesis add up to 2^127 or more")]
     TooMuch,
+    /// Nobody could agree with the genesis's validators.
+    #[error("the validators of the genesis: {0}")]
+    Validators(#[from] ValidatorsError),
     /// The genesis lists an account twice.
     #[error("the genesis lists account {0} twice")]
     DuplicateAccount(Address),
@@ -217,9 +231,54 @@ pub enum ProduceError {
     /// The block could not be stored. Whether it is on disk is unknown: reopen the database to find out.
     #[error("the block could not be stored: {0}")]
     Commit(StoreError),
+    /// It was made on another head.
+    #[error("block {height} was made on another head than the present one, which is at {head}")]
+    NotNext {
+        /// The block's height.
+        height: u64,
+        /// The head's height.
+        head: u64,
+    },
     /// An earlier block could not be stored.
     #[error("an earlier block could not be stored: restart to recover")]
     Poisoned,
+}
+
+/// Why a block of somebody else's was not executed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BlockError {
+    /// It is for another height, or another parent: nothing is wrong with it as such.
+    #[error(
+        "it is the block at height {height} after {parent}, the next one is that at {expected_height} after {expected_parent}"
+    )]
+    NotNext {
+        /// The block's.
+        height: u64,
+        /// The block's.
+        parent: Hash,
+        /// The height that would be accepted.
+        expected_height: u64,
+        /// The head's hash.
+        expected_parent: Hash,
+    },
+    /// A transaction of it is invalid.
+    #[error("transaction {0} is invalid: {1}")]
+    Transaction(Hash, AdmitError),
+    /// Its transactions may use more fuel, or take more bytes, than a block's.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Its header is not what its transactions come to.
+    #[error("its header is not that of its transactions: {field} should be {expected}")]
+    Header {
+        /// The first field that differs.
+        field: &'static str,
+        /// What it should be.
+        expected: String,
+    },
+    /// The machine failed: not the block's fault.
+    #[error(transparent)]
+    Produce(ProduceError),
 }
 
 /// Why a view call was not made.
@@ -288,7 +347,36 @@ pub struct Produced {
     pub stats: BlockStats,
 }
 
+/// A block that has been executed, but is not stored: see [`Chain::commit`].
+pub struct Executed(Made);
+
+impl Executed {
+    /// The block.
+    pub fn block(&self) -> &Block {
+        &self.0.block
+    }
+
+    /// What became of its transactions, in order.
+    pub fn receipts(&self) -> &[Receipt] {
+        &self.0.receipts
+    }
+
+    /// Transactions that are invalid and not in the block.
+    pub fn dropped(&self) -> &[(Hash, AdmitError)] {
+        &self.0.dropped
+    }
+}
+
+impl std::fmt::Debug for Executed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Executed")
+            .field(&self.0.block.header)
+            .finish()
+    }
+}
+
 /// A block that has been made.
+#[derive(Clone)]
 struct Made {
     block: Block,
     receipts: Vec<Receipt>,
@@ -297,6 +385,17 @@ struct Made {
     code: std::collections::BTreeMap<Hash, Arc<Vec<u8>>>,
     tree: TreeUpdate,
     stats: BlockStats,
+}
+
+/// What a transaction would come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// Its receipt, of the block that it would be in.
+    pub receipt: Receipt,
+    /// What would happen in it, if it calls a contract.
+    pub call: Option<CallTrace>,
+    /// The lowest fuel limit that gives the same outcome and events, or at most a thousandth more; `None` after an abort.
+    pub minimum_fuel_limit: Option<u64>,
 }
 
 /// A call that only reads.
@@ -328,6 +427,7 @@ pub struct ViewResult {
 /// An open chain. Shared by all threads of a node; blocks are made one at a time.
 pub struct Chain {
     path: PathBuf,
+    rocks: Rocks,
     store: Store,
     vm: Arc<Vm>,
     /// Made when first needed.
@@ -338,7 +438,7 @@ pub struct Chain {
     head: RwLock<Header>,
     parallelism: RwLock<Parallelism>,
     reads: Arc<ReadCache>,
-    /// Held while a block is made; true once one could not be stored.
+    /// Held while a block is made or stored; true once one could not be stored.
     poisoned: Mutex<bool>,
 }
 
@@ -372,7 +472,7 @@ impl Chain {
         options: &StoreOptions,
     ) -> Result<Chain, OpenError> {
         let params = ProtocolParams::v1();
-        let store = Store::open(path, options).map_err(|error| {
+        let rocks = Rocks::open(path, options).map_err(|error| {
             if error.is_locked() {
                 OpenError::InUse {
                     path: path.to_owned(),
@@ -381,6 +481,7 @@ impl Chain {
                 error.into()
             }
         })?;
+        let store = Store::on(Arc::new(rocks.clone()), options)?;
         let vm = Arc::new(Vm::new(&params, mode, &path.join(COMPILED))?);
         let wanted = serde_json::to_vec(genesis).map_err(|error| {
             StoreError::Damaged(format!("the genesis cannot be encoded: {error}"))
@@ -400,6 +501,7 @@ impl Chain {
         let compiler = Compiler::start(&vm).map_err(OpenError::Thread)?;
         Ok(Chain {
             path: path.to_owned(),
+            rocks,
             store,
             vm,
             profiler: Mutex::default(),
@@ -514,7 +616,7 @@ impl Chain {
             parent.header,
             BlockState::new(state),
             block.transactions,
-            block.header.timestamp_ms,
+            (block.header.timestamp_ms, block.header.proposer),
             Signatures::Verify,
             &self.parallelism(),
         )?;
@@ -550,11 +652,11 @@ impl Chain {
             return Err(damaged("its block, or the one before that, is missing").into());
         };
         let vm = self.vm_for(detail)?;
-        let timestamp_ms = block.header.timestamp_ms;
-        let in_order = self.executor(&parent.header, timestamp_ms, Signatures::Trust);
+        let of = (block.header.timestamp_ms, block.header.proposer);
+        let in_order = self.executor(&parent.header, of, Signatures::Trust);
         let traced = Executor {
             vm: &vm,
-            ..self.executor(&parent.header, timestamp_ms, Signatures::Trust)
+            ..self.executor(&parent.header, of, Signatures::Trust)
         };
         let mut transactions = block.transactions.iter().zip(0..);
         let result = on_large_stack(|| {
@@ -612,7 +714,11 @@ impl Chain {
     ///
     /// If the database fails.
     pub fn methods(&self, contract: &Address) -> Result<Option<Vec<String>>, StoreError> {
-        let Some(hash) = self.account(contract)?.code else {
+        self.methods_of(self.account(contract)?.code)
+    }
+
+    fn methods_of(&self, code: Option<Hash>) -> Result<Option<Vec<String>>, StoreError> {
+        let Some(hash) = code else {
             return Ok(None);
         };
         if let Some(contract) = self.vm.cached(&hash) {
@@ -686,7 +792,7 @@ impl Chain {
             pending.cost,
         )?;
         match &tx.action {
-            Action::Transfer { .. } => {}
+            Action::Transfer { .. } | Action::SetValidators { .. } => {}
             Action::Deploy { code, .. } => {
                 self.vm.check(code).map_err(AdmitError::InvalidCode)?;
                 self.compiler.soon(code_hash(code), code);
@@ -721,12 +827,136 @@ impl Chain {
         transactions: Vec<SignedTransaction>,
         timestamp_ms: u64,
     ) -> Result<Produced, ProduceError> {
+        let proposer = self.genesis.proposer;
         let mut poisoned = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = self.make_next(transactions, timestamp_ms, proposer)?;
+        self.store_block(made, None, &mut poisoned)
+    }
+
+    /// The next block of `proposer`, of those of `transactions` that are valid, in that order; nothing is stored. Blocks the thread, like
+    /// [`Chain::produce_block`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Chain::produce_block`].
+    pub fn propose(
+        &self,
+        transactions: Vec<SignedTransaction>,
+        timestamp_ms: u64,
+        proposer: Address,
+    ) -> Result<Executed, ProduceError> {
+        let _steady = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
+        self.make_next(transactions, timestamp_ms, proposer)
+            .map(Executed)
+    }
+
+    /// Executes a block of somebody else's and checks everything that its header says; nothing is stored. Who may propose it is for the caller to
+    /// check. Blocks the thread, like [`Chain::produce_block`].
+    ///
+    /// # Errors
+    ///
+    /// See [`BlockError`].
+    pub fn execute(&self, block: Block) -> Result<Executed, BlockError> {
+        let _steady = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
+        let head = self.head();
+        let header = block.header;
+        if (header.height, header.parent) != (head.height + 1, head.hash()) {
+            return Err(BlockError::NotNext {
+                height: header.height,
+                parent: header.parent,
+                expected_height: head.height + 1,
+                expected_parent: head.hash(),
+            });
+        }
+        let made = self
+            .make_next(block.transactions, header.timestamp_ms, header.proposer)
+            .map_err(|error| match error {
+                ProduceError::TooMuchFuel { .. } => BlockError::TooLarge(error.to_string()),
+                error => BlockError::Produce(error),
+            })?;
+        if let Some((hash, error)) = made.dropped.first() {
+            return Err(match error {
+                AdmitError::Store(error) => {
+                    BlockError::Produce(ExecutionError::from(error.clone()).into())
+                }
+                error => BlockError::Transaction(*hash, error.clone()),
+            });
+        }
+        match difference(&header, &made.block.header) {
+            Some((field, expected)) => Err(BlockError::Header { field, expected }),
+            None => Ok(Executed(made)),
+        }
+    }
+
+    /// Stores a block that [`Chain::propose`] or [`Chain::execute`] has made on the present head, with what shows that it was decided; on return
+    /// it is on disk.
+    ///
+    /// # Errors
+    ///
+    /// See [`ProduceError`].
+    pub fn commit(
+        &self,
+        executed: Executed,
+        certificate: Option<&[u8]>,
+    ) -> Result<Produced, ProduceError> {
+        let mut poisoned = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
+        let (made, head) = (executed.0, self.head());
+        if made.block.header.parent != head.hash() {
+            return Err(ProduceError::NotNext {
+                height: made.block.header.height,
+                head: head.height,
+            });
+        }
+        self.store_block(made, certificate, &mut poisoned)
+    }
+
+    /// The certificate that the block at `height` was committed with, if there was one.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn certificate(&self, height: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.certificate(height)
+    }
+
+    /// Who votes on the block after that at `height`; nobody if one node makes the blocks alone.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::OutsideWindow`], or if the database fails.
+    pub fn validators(&self, height: u64) -> Result<Vec<Validator>, StoreError> {
+        let value = self.store.snapshot_at(height)?.get(&validators_key())?;
+        let validators = value.map(|bytes| decode(&bytes, "the validators"));
+        Ok(validators.transpose()?.unwrap_or_default())
+    }
+
+    /// With `poisoned` locked, so that head and state are of the same block.
+    fn make_next(
+        &self,
+        transactions: Vec<SignedTransaction>,
+        timestamp_ms: u64,
+        proposer: Address,
+    ) -> Result<Made, ProduceError> {
+        let state = self.state().map_err(ExecutionError::from)?;
+        self.make_block_on(
+            self.head(),
+            state,
+            transactions,
+            (timestamp_ms, proposer),
+            Signatures::Verify,
+            &self.parallelism(),
+        )
+    }
+
+    fn store_block(
+        &self,
+        made: Made,
+        certificate: Option<&[u8]>,
+        poisoned: &mut bool,
+    ) -> Result<Produced, ProduceError> {
         if *poisoned {
             return Err(ProduceError::Poisoned);
         }
-        let parallelism = self.parallelism();
-        let made = self.make_block(transactions, timestamp_ms, Signatures::Verify, &parallelism)?;
         let header = made.block.header.clone();
         let writes = BlockWrites {
             block: &made.block,
@@ -734,6 +964,7 @@ impl Chain {
             state: &made.state,
             code: &made.code,
             tree: made.tree,
+            certificate,
         };
         self.reads.advance(header.height, writes.state);
         if let Err(error) = self.store.commit(writes) {
@@ -761,7 +992,15 @@ impl Chain {
         signatures: Signatures,
         parallelism: &Parallelism,
     ) -> Result<Produced, ProduceError> {
-        let made = self.make_block(transactions, timestamp_ms, signatures, parallelism)?;
+        let state = self.state().map_err(ExecutionError::from)?;
+        let made = self.make_block_on(
+            self.head(),
+            state,
+            transactions,
+            (timestamp_ms, self.genesis.proposer),
+            signatures,
+            parallelism,
+        )?;
         Ok(Produced {
             header: made.block.header,
             receipts: made.receipts,
@@ -786,32 +1025,13 @@ impl Chain {
             .unwrap_or_else(PoisonError::into_inner) = parallelism;
     }
 
-    fn make_block(
-        &self,
-        transactions: Vec<SignedTransaction>,
-        timestamp_ms: u64,
-        signatures: Signatures,
-        parallelism: &Parallelism,
-    ) -> Result<Made, ProduceError> {
-        let parent = self.head();
-        let state = self.state().map_err(ExecutionError::from)?;
-        self.make_block_on(
-            parent,
-            state,
-            transactions,
-            timestamp_ms,
-            signatures,
-            parallelism,
-        )
-    }
-
     /// The block after `parent`, whose state is `state`.
     fn make_block_on(
         &self,
         parent: Header,
         state: BlockState,
         transactions: Vec<SignedTransaction>,
-        timestamp_ms: u64,
+        (timestamp_ms, proposer): (u64, Address),
         signatures: Signatures,
         parallelism: &Parallelism,
     ) -> Result<Made, ProduceError> {
@@ -827,7 +1047,7 @@ impl Chain {
         }
 
         let timestamp_ms = timestamp_ms.max(parent.timestamp_ms);
-        let executor = self.executor(&parent, timestamp_ms, signatures);
+        let executor = self.executor(&parent, (timestamp_ms, proposer), signatures);
         let state = Arc::new(state);
         let (results, stats) =
             on_large_stack(|| parallel::execute(&executor, &state, &transactions, parallelism))
@@ -849,10 +1069,11 @@ impl Chain {
             .ok_or_else(|| ExecutionError::Engine("the block's state is still used".to_owned()))?
             .into_writes();
 
-        let tree = self
-            .store
-            .update(executor.height, &writes)
-            .map_err(ExecutionError::from)?;
+        let tree = match parallelism.threads {
+            0 | 1 => self.store.update(executor.height, &writes),
+            _ => self.store.update_in_parallel(executor.height, &writes),
+        };
+        let tree = tree.map_err(ExecutionError::from)?;
         let header = Header {
             version: HEADER_VERSION,
             chain_id: self.genesis.chain_id,
@@ -882,6 +1103,11 @@ impl Chain {
         })
     }
 
+    /// What a unit of fuel costs at least in the next block, in the smallest unit of the currency.
+    pub fn base_price(&self) -> u64 {
+        self.next_base_price(&self.head())
+    }
+
     /// What a unit of fuel costs at least in the block after `parent`.
     fn next_base_price(&self, parent: &Header) -> u64 {
         let rule = &self.params.fee_rule;
@@ -892,17 +1118,80 @@ impl Chain {
         )
     }
 
-    fn executor(&self, parent: &Header, timestamp_ms: u64, signatures: Signatures) -> Executor<'_> {
+    fn executor(
+        &self,
+        parent: &Header,
+        (timestamp_ms, proposer): (u64, Address),
+        signatures: Signatures,
+    ) -> Executor<'_> {
         Executor {
             vm: &self.vm,
             params: &self.params,
             chain_id: self.genesis.chain_id,
             height: parent.height + 1,
             timestamp_ms,
-            proposer: self.genesis.proposer,
+            proposer,
+            governor: self.genesis.governor,
             base_price: self.next_base_price(parent),
             signatures,
         }
+    }
+
+    /// What would become of `signed`, whoever has signed it, in the next block after `pending` others, with what happens in it and the lowest fuel
+    /// limit with which it comes out the same: `None` if it has already too low a one. Keeps nothing. Blocks the thread, like
+    /// [`Chain::produce_block`], for as long as about twenty executions.
+    ///
+    /// # Errors
+    ///
+    /// As [`Chain::simulate`].
+    pub fn estimate(
+        &self,
+        pending: &[SignedTransaction],
+        signed: &SignedTransaction,
+    ) -> Result<Result<Estimate, AdmitError>, ExecutionError> {
+        let transactions: Vec<_> = pending.iter().chain([signed]).cloned().collect();
+        let run = |fuel_limit: Option<u64>| {
+            let mut transactions = transactions.clone();
+            if let (Some(last), Some(limit)) = (transactions.last_mut(), fuel_limit) {
+                last.transaction.fuel_limit = limit;
+            }
+            let mut results = self.trace(&transactions, 0, Detail::Calls)?;
+            results
+                .pop()
+                .ok_or_else(|| ExecutionError::Engine("no result of a transaction".to_owned()))
+        };
+        let (receipt, call) = match run(None)? {
+            Ok(done) => done,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut estimate = Estimate {
+            minimum_fuel_limit: None,
+            receipt,
+            call,
+        };
+        if matches!(estimate.receipt.outcome, Outcome::Abort(_)) {
+            return Ok(Ok(estimate));
+        }
+        // What a contract lets others use may depend on what it has: usually what was used is enough, else it is in between.
+        let same = |fuel_limit: u64| -> Result<bool, ExecutionError> {
+            Ok(run(Some(fuel_limit))?.is_ok_and(|(receipt, _)| {
+                (&receipt.outcome, &receipt.events)
+                    == (&estimate.receipt.outcome, &estimate.receipt.events)
+            }))
+        };
+        let (mut low, mut high) = (estimate.receipt.fuel_used, signed.transaction.fuel_limit);
+        if same(low)? {
+            high = low;
+        }
+        while high > low + low / 1024 {
+            let middle = low + (high - low) / 2;
+            match same(middle)? {
+                true => high = middle,
+                false => low = middle,
+            }
+        }
+        estimate.minimum_fuel_limit = Some(high);
+        Ok(Ok(estimate))
     }
 
     /// What would become of `transactions` in the next block, at its parent's time. Keeps nothing. Blocks the thread, like
@@ -969,7 +1258,7 @@ impl Chain {
         let timestamp_ms = timestamp_ms.max(parent.timestamp_ms);
         let executor = Executor {
             vm,
-            ..self.executor(&parent, timestamp_ms, signatures)
+            ..self.executor(&parent, (timestamp_ms, self.genesis.proposer), signatures)
         };
         let state = Arc::new(self.state()?);
         on_large_stack(|| {
@@ -995,7 +1284,16 @@ impl Chain {
     ///
     /// See [`ViewError`].
     pub fn view(&self, call: &ViewCall) -> Result<ViewResult, ViewError> {
-        Ok(self.view_traced(&self.vm, call, None)?.0)
+        Ok(self.view_traced(&self.vm, call, None, None)?.0)
+    }
+
+    /// [`Chain::view`] on the state after the block at `height`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ViewError`]; [`StoreError::OutsideWindow`] in [`ViewError::Execution`] if that state is not kept.
+    pub fn view_at(&self, call: &ViewCall, height: u64) -> Result<ViewResult, ViewError> {
+        Ok(self.view_traced(&self.vm, call, Some(height), None)?.0)
     }
 
     /// [`Chain::view`], with what happens in it.
@@ -1008,13 +1306,14 @@ impl Chain {
         call: &ViewCall,
         detail: Detail,
     ) -> Result<(ViewResult, Option<CallTrace>), ViewError> {
-        self.view_traced(&self.vm_for(detail)?, call, Some(Box::default()))
+        self.view_traced(&self.vm_for(detail)?, call, None, Some(Box::default()))
     }
 
     fn view_traced(
         &self,
         vm: &Arc<Vm>,
         call: &ViewCall,
+        height: Option<u64>,
         trace: Option<Box<Recorder>>,
     ) -> Result<(ViewResult, Option<CallTrace>), ViewError> {
         let limits = &self.params.limits;
@@ -1030,7 +1329,17 @@ impl Chain {
                 limit: limits.transaction_bytes,
             });
         }
-        let head = self.head();
+        let (head, state) = match height {
+            None => (self.head(), self.state()?),
+            Some(height) => {
+                let state = self.store.snapshot_at(height)?;
+                let block = self.store.block(height)?;
+                let block = block
+                    .ok_or_else(|| StoreError::Damaged(format!("block {height} is missing")))?;
+                (block.header, BlockState::new(state))
+            }
+        };
+        let state = Arc::new(state);
         let env = Env {
             chain_id: self.genesis.chain_id,
             height: head.height,
@@ -1039,7 +1348,7 @@ impl Chain {
             origin: call.caller,
         };
         let called = on_large_stack(|| {
-            let mut run = vm.run(env, Overlay::new(Arc::new(self.state()?)))?;
+            let mut run = vm.run(env, Overlay::new(state.clone()))?;
             run.trace = trace;
             let inner = Call {
                 contract: call.contract,
@@ -1063,10 +1372,11 @@ impl Chain {
                 return Err(ViewError::NoContract(call.contract));
             }
             Ended::Refused(Refusal::NoMethod) => {
+                let code = state.account(&call.contract)?.code;
                 return Err(ViewError::UnknownMethod {
                     contract: call.contract,
                     method: call.method.clone(),
-                    available: self.methods(&call.contract)?.unwrap_or_default(),
+                    available: self.methods_of(code)?.unwrap_or_default(),
                 });
             }
             Ended::Refused(refusal) => Outcome::Revert {
@@ -1079,6 +1389,15 @@ impl Chain {
             height: head.height,
         };
         Ok((result, trace.and_then(|trace| trace.into_trace())))
+    }
+
+    /// What the database takes.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn database_stats(&self) -> Result<Vec<tools::FamilyStats>, StoreError> {
+        tools::stats(&self.rocks)
     }
 
     /// What the asynchronous checks have done since the chain was opened.
@@ -1112,6 +1431,19 @@ fn receipts_root(receipts: &[Receipt]) -> Hash {
     list_root(List::Receipts, &hashes)
 }
 
+/// The first field in which the headers differ, and what it is in `expected`.
+fn difference(header: &Header, expected: &Header) -> Option<(&'static str, String)> {
+    macro_rules! first {
+        ($($field:ident)*) => {
+            $(if header.$field != expected.$field {
+                return Some((stringify!($field), expected.$field.to_string()));
+            })*
+        };
+    }
+    first!(version chain_id protocol_version height parent timestamp_ms proposer base_price transactions_root fuel_used burnt receipts_root state_root);
+    None
+}
+
 /// Writes the genesis block.
 fn create(
     store: &Store,
@@ -1140,7 +1472,16 @@ fn create(
             },
         );
     }
-    let (writes, code) = state.into_writes();
+    let (mut writes, code) = state.into_writes();
+    if !genesis.validators.is_empty() {
+        check_validators(&genesis.validators)?;
+        let value = encode(&genesis.validators).into();
+        writes.insert(validators_key(), Some(value));
+    }
+    // So that the hash of the genesis block says all that blocks depend on.
+    if let Some(governor) = &genesis.governor {
+        writes.insert(governor_key(), Some(encode(governor).into()));
+    }
     let tree = store.update(0, &writes)?;
     let header = Header {
         version: HEADER_VERSION,
@@ -1167,6 +1508,7 @@ fn create(
         state: &writes,
         code: &code,
         tree,
+        certificate: None,
     };
     Ok(store.initialise(json, writes)?)
 }

@@ -3,14 +3,15 @@
 use crate::chain::AdmitError;
 use crate::host::{Env, Run};
 use crate::params::ProtocolParams;
-use crate::state::{AccountAdd, BlockState, Effects, Overlay, StateView};
+use crate::state::{AccountAdd, BlockState, Effects, Overlay, StateView, validators_key};
 use crate::store::StoreError;
 use crate::trace::Recorder;
 use crate::types::{
-    Account, Action, Address, Hash, Outcome, Receipt, SignedTransaction, Transaction, digest,
-    encode,
+    Account, Action, Address, Hash, Outcome, PublicKey, Receipt, SignedTransaction, Transaction,
+    Validator, digest, encode,
 };
 use crate::vm::{Call, Called, Ended, Entry, ExecutionError, Vm};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Where and under which rules transactions execute.
@@ -21,6 +22,7 @@ pub(crate) struct Executor<'a> {
     pub(crate) height: u64,
     pub(crate) timestamp_ms: u64,
     pub(crate) proposer: Address,
+    pub(crate) governor: Option<Address>,
     pub(crate) base_price: u64,
     pub(crate) signatures: Signatures,
 }
@@ -77,6 +79,10 @@ pub(crate) fn intrinsic_fuel(params: &ProtocolParams, tx: &Transaction, bytes: u
         Action::Deploy { code, .. } => fees
             .call_base
             .saturating_add(fees.deploy_per_byte.saturating_mul(code.len() as u64)),
+        Action::SetValidators { validators } => fees.storage_set.saturating_add(
+            fees.storage_set_per_byte
+                .saturating_mul(encode(validators).len() as u64),
+        ),
     })
 }
 
@@ -86,6 +92,7 @@ pub(crate) fn max_cost(tx: &Transaction) -> u128 {
     let value = match tx.action {
         Action::Transfer { amount, .. } => amount,
         Action::Deploy { value, .. } | Action::Call { value, .. } => value,
+        Action::SetValidators { .. } => 0,
     };
     fee.saturating_add(value).saturating_add(tx.deposit_limit)
 }
@@ -162,6 +169,51 @@ pub(crate) fn validate_sender(
     let available = account.balance.saturating_sub(pending_cost);
     if needed > available {
         return Err(AdmitError::InsufficientBalance { needed, available });
+    }
+    Ok(())
+}
+
+/// Most validators of a chain.
+pub const MAX_VALIDATORS: usize = 200;
+
+/// Why nobody could agree with these validators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValidatorsError {
+    /// None, or too many.
+    #[error("there are {0} validators: between 1 and {MAX_VALIDATORS} are allowed")]
+    Number(usize),
+    /// One is there twice.
+    #[error("validator {0} is listed twice")]
+    Twice(PublicKey),
+    /// Its key is not a point of the curve, or one of those for which signatures say nothing.
+    #[error("{0} is not an ed25519 key")]
+    Key(PublicKey),
+    /// A vote that counts nothing, or so much that sums overflow.
+    #[error("validator {0} has a power of {1}: between 1 and 2^48 is allowed")]
+    Power(PublicKey, u64),
+}
+
+/// Whether these can be the validators of a chain.
+///
+/// # Errors
+///
+/// See [`ValidatorsError`].
+pub fn check_validators(validators: &[Validator]) -> Result<(), ValidatorsError> {
+    if validators.is_empty() || validators.len() > MAX_VALIDATORS {
+        return Err(ValidatorsError::Number(validators.len()));
+    }
+    let mut seen = BTreeSet::new();
+    for Validator { key, power } in validators {
+        let point = ed25519_dalek::VerifyingKey::from_bytes(&key.0);
+        if !point.is_ok_and(|point| !point.is_weak()) {
+            return Err(ValidatorsError::Key(*key));
+        }
+        if !(1..=1 << 48).contains(power) {
+            return Err(ValidatorsError::Power(*key, *power));
+        }
+        if !seen.insert(key.0) {
+            return Err(ValidatorsError::Twice(*key));
+        }
     }
     Ok(())
 }
@@ -332,6 +384,18 @@ impl Executor<'_> {
                         read_only: false,
                     },
                 )?;
+                (run, called, None)
+            }
+            Action::SetValidators { validators } => {
+                let called = if self.governor != Some(sender) {
+                    reverted("only the governor of the chain changes its validators")
+                } else if let Err(error) = check_validators(validators) {
+                    reverted(&error.to_string())
+                } else {
+                    let value = encode(validators).into();
+                    run.overlay.set(validators_key(), Some(value));
+                    succeeded()
+                };
                 (run, called, None)
             }
         };

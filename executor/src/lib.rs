@@ -38,10 +38,10 @@ pub mod trace;
 mod vm;
 
 pub use chain::{
-    AdmitError, Chain, Genesis, GenesisAccount, OpenError, Pending, ProduceError, Produced,
-    ViewCall, ViewError, ViewResult,
+    AdmitError, BlockError, Chain, Estimate, Executed, Genesis, GenesisAccount, OpenError, Pending,
+    ProduceError, Produced, ViewCall, ViewError, ViewResult,
 };
-pub use execute::Signatures;
+pub use execute::{MAX_VALIDATORS, Signatures, ValidatorsError, check_validators};
 pub use parallel::{BlockStats, Parallelism};
 pub use params::ProtocolParams;
 pub use slackline_metering::{HistogramSnapshot, Mode, Overshoot};
@@ -51,6 +51,6 @@ pub use slackline_sandbox::CodeError;
 pub use slackline_store as store;
 pub use slackline_store::{EventAt, EventPosition, EventQuery, StoreError, StoreOptions, Verified};
 pub use slackline_types as types;
-pub use state::{account_key, storage_key};
+pub use state::{account_key, governor_key, storage_key, validators_key};
 pub use types::*;
 pub use vm::{ExecutionError, MeteringStats};

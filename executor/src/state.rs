@@ -6,7 +6,8 @@
 //!                                                                         └── parallel::View (what those before it wrote, so far)
 //! ```
 //!
-//! Keys: `a` + address (32) holds an [`Account`] in borsh; `s` + contract (32) + key holds what the contract stored.
+//! Keys: `a` + address (32) holds an [`Account`] in borsh; `s` + contract (32) + key holds what the contract stored; `v` + zeros (32) holds the
+//! [`Validator`](crate::types::Validator)s, `g` + zeros (32) the address of the governor, if there are any.
 
 use crate::read_cache::ReadCache;
 use crate::store::{StateSnapshot, StoreError, decode};
@@ -25,6 +26,8 @@ pub(crate) type Writes = BTreeMap<Vec<u8>, Option<Value>>;
 
 const ACCOUNT: u8 = b'a';
 const STORAGE: u8 = b's';
+const VALIDATORS: u8 = b'v';
+const GOVERNOR: u8 = b'g';
 
 /// Bytes before a contract's own key in a key of its storage.
 pub(crate) const STORAGE_PREFIX: usize = 33;
@@ -41,6 +44,20 @@ pub fn storage_key(contract: &Address, key: &[u8]) -> Vec<u8> {
     full.extend_from_slice(&contract.0);
     full.extend_from_slice(key);
     full
+}
+
+/// The key of the state that holds the validators.
+pub fn validators_key() -> Vec<u8> {
+    let mut key = vec![0; STORAGE_PREFIX];
+    key[0] = VALIDATORS;
+    key
+}
+
+/// The key of the state that holds the address of who may change the validators.
+pub fn governor_key() -> Vec<u8> {
+    let mut key = validators_key();
+    key[0] = GOVERNOR;
+    key
 }
 
 /// The contract whose storage `key` is in, and the length of the contract's own key; `None` for other keys.

@@ -78,6 +78,8 @@ pub fn dev_genesis(timestamp_ms: u64) -> Genesis {
                 balance: DEV_BALANCE,
             })
             .collect(),
+        validators: Vec::new(),
+        governor: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The Slackline node: a development chain with JSON-RPC, and what clients need to talk to it.
+//! The Slackline node: a development chain or a validator, with JSON-RPC, and what clients need to talk to it.
 //!
 //! ```text
 //!   client                                  node (Node::start)
@@ -9,18 +9,22 @@
 //!     │ borsh, hex  │  Workers "admit"             Workers "view"    runtime's blocking threads │
 //!     ▼             │     │ decode, known?, admit     │                  │                      │
 //!  rpc::api ═══════▶│     ▼                           │                  │                      │
-//!  (HTTP or WS)     │  Mempool ─batch─▶ producer      │                  │                      │
-//!     ▲             │     ▲             thread        │                  │                      │
-//!     │             │     └──settle───── │            │                  │                      │
-//!     │             │   ticket           │ produce_block: execute, one synced write             │
-//!     │ receipt     │     │              ▼            ▼                  ▼                      │
-//!     └─────────────│◀────┘          slackline_executor::Chain (wasm, overlay, RocksDB)         │
+//!  (HTTP or WS)     │  Mempool, journal               │                  │                      │
+//!     ▲             │     │ batch        ▲ settle     │                  │                      │
+//!     │             │     ▼              │            │                  │                      │
+//!     │             │  producer thread (dev), or validator ◀══▶ consensus ◀══▶ other nodes      │
+//!     │ receipt     │     │ propose, execute, commit: one synced write                          │
+//!     └── ticket ◀──│     ▼                           ▼                  ▼                      │
+//!                   │      slackline_executor::Chain (wasm, overlay, RocksDB)                   │
+//!  operators ══════▶│  ops: /health /ready /metrics /status                                     │
 //!                   └──────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! - A transaction is *accepted* when the chain admits it after everything that is pending for its sender; it then waits in
-//!   the [`mempool`]. One thread, the [`producer`], makes a block of all that waits, as often as something does.
-//! - A transaction is *acknowledged* (`"included"`, with a receipt) only when its block is synced to disk.
+//!   the mempool (`slackline_mempool`). On a development chain one thread, the [`producer`], makes a block of all that waits, as often as something
+//!   does. Among validators consensus asks the [`validator`] for blocks, and for its opinion on those of others.
+//! - A transaction is *acknowledged* (`"included"`, with a receipt) only when its block is synced to disk. Among validators that block is decided: it
+//!   is final.
 //! - Nothing that executes contracts, checks signatures or reads the disk runs on a thread that serves connections.
 //! - Every queue is bounded: the mempool by transactions and bytes, [workers](views) by pieces of work, the listener by
 //!   requests at a time, batch length and body size. What is full says "try again later".
@@ -30,12 +34,16 @@
 //! The binary `slackline` is the command-line interface to all of this.
 
 pub mod args;
+pub mod config;
 pub mod dev;
+pub mod home;
 pub mod keys;
-pub mod mempool;
+pub mod metrics;
 mod node;
+pub mod ops;
 pub mod producer;
 pub mod rpc;
+pub mod validator;
 pub mod views;
 
-pub use node::{Node, NodeConfig, NodeFailure, StartError};
+pub use node::{ConsensusSetup, Node, NodeConfig, NodeFailure, StartError};

@@ -1,13 +1,20 @@
-//! A node in one piece: chain, producer, workers and RPC server, started and stopped together.
+//! A node in one piece: chain, producer, consensus, workers, RPC and operators' port, started and stopped together.
 
+use crate::config;
 use crate::dev::{self, DataDirError};
-use crate::mempool::MempoolLimits;
-use crate::producer::{Health, Producer};
+use crate::keys::Key;
+use crate::metrics::{self, Metrics};
+use crate::ops::{self, Sources};
+use crate::producer::{Health, Limits, Producer, Progress, SubmitError};
 use crate::rpc::api::ApiServer;
 use crate::rpc::server::{Handler, listen};
+use crate::validator::Validator;
 use crate::views::Workers;
 use jsonrpsee::server::ServerHandle;
-use slackline_executor::{Chain, Genesis, Mode, OpenError};
+use slackline_consensus::{Consensus, Handle, Identity};
+use slackline_executor::{AdmitError, Chain, Genesis, Mode, OpenError, Parallelism, StoreOptions};
+use slackline_gossip::Judgement;
+use slackline_mempool::{Journal, JournalError};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,7 +33,26 @@ const ADMISSION_QUEUE: usize = 1_024;
 /// Views that may wait for being executed.
 const VIEW_QUEUE: usize = 256;
 
-/// What a development node is started with.
+/// How long consensus may take to end.
+const CONSENSUS_GRACE: Duration = Duration::from_secs(20);
+
+/// The most that is written down of transactions that wait, in bytes, by what may wait.
+const JOURNAL_FACTOR: u64 = 4;
+
+/// What a node needs to decide on blocks with others.
+#[derive(Clone, Debug)]
+pub struct ConsensusSetup {
+    /// The settings.
+    pub config: slackline_consensus::Config,
+    /// Names the node among its peers.
+    pub node_key: Key,
+    /// Signs votes; a node without follows the others.
+    pub validator_key: Option<Key>,
+    /// How transactions get to the others.
+    pub gossip: config::Gossip,
+}
+
+/// What a node is started with.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
     /// Where the chain is kept; if there is none, in a temporary directory that is removed when the node stops.
@@ -36,7 +62,17 @@ pub struct NodeConfig {
     /// How fuel is metered.
     pub mode: Mode,
     /// What may wait for a block.
-    pub mempool: MempoolLimits,
+    pub mempool: Limits,
+    /// Threads that execute a block.
+    pub threads: usize,
+    /// The database.
+    pub store: StoreOptions,
+    /// Limits of RPC.
+    pub rpc: config::Rpc,
+    /// Where operators ask, if they do.
+    pub ops: Option<SocketAddr>,
+    /// How blocks are decided on; alone if not.
+    pub consensus: Option<ConsensusSetup>,
 }
 
 impl Default for NodeConfig {
@@ -45,7 +81,12 @@ impl Default for NodeConfig {
             data_dir: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8545)),
             mode: Mode::Slacked,
-            mempool: MempoolLimits::default(),
+            mempool: Limits::default(),
+            threads: 1,
+            store: StoreOptions::default(),
+            rpc: config::Rpc::default(),
+            ops: None,
+            consensus: None,
         }
     }
 }
@@ -78,6 +119,18 @@ pub enum StartError {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+    /// What is written down of waiting transactions cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The genesis block cannot be read.
+    #[error(transparent)]
+    Store(#[from] slackline_executor::StoreError),
+    /// Gossip does not start.
+    #[error("gossip: {0}")]
+    Gossip(String),
+    /// Consensus does not start.
+    #[error(transparent)]
+    Consensus(#[from] slackline_consensus::StartError),
 }
 
 /// Returned by [`Node::stop`] if the node had stopped making blocks by itself before.
@@ -100,7 +153,7 @@ impl DataDir {
     }
 }
 
-/// A running development node. [`Node::stop`] it; merely dropped, it stops some time later.
+/// A running node. [`Node::stop`] it; merely dropped, it stops some time later.
 pub struct Node {
     server: ServerHandle,
     address: SocketAddr,
@@ -110,6 +163,11 @@ pub struct Node {
     views: Arc<Workers>,
     producer: Arc<Producer<Chain>>,
     chain: Arc<Chain>,
+    consensus: Option<Arc<Handle>>,
+    gossip: Option<slackline_gossip::Handle>,
+    ops: Option<SocketAddr>,
+    /// Ends what runs beside.
+    stopping: watch::Sender<bool>,
     data_dir: DataDir,
 }
 
@@ -130,12 +188,16 @@ impl Node {
     ///
     /// See [`StartError`]. Nothing is left running then.
     pub async fn start(config: NodeConfig) -> Result<Node, StartError> {
-        let mode = config.mode;
-        let opened = tokio::task::spawn_blocking(move || open(config.data_dir, mode));
+        let (data_dir, mode, store) = (config.data_dir, config.mode, config.store);
+        let opened = tokio::task::spawn_blocking(move || open(data_dir, mode, &store));
         let (chain, data_dir) = opened
             .await
             .map_err(|error| StartError::Thread(io::Error::other(error)))??;
-        let listener = listen(config.listen, &chain.params().limits);
+        chain.set_parallelism(Parallelism {
+            threads: config.threads,
+            ..chain.parallelism()
+        });
+        let listener = listen(config.listen, &config.rpc, &chain.params().limits);
         let listener = listener.await.map_err(|source| StartError::Listen {
             address: config.listen,
             source,
@@ -144,15 +206,69 @@ impl Node {
             address: config.listen,
             source,
         })?;
+        let (mut ops, mut ops_address) = (None, None);
+        if let Some(address) = config.ops {
+            let failed = |source| StartError::Listen { address, source };
+            let listener = tokio::net::TcpListener::bind(address)
+                .await
+                .map_err(failed)?;
+            ops_address = Some(listener.local_addr().map_err(failed)?);
+            ops = Some(listener);
+        }
         let threads =
             std::thread::available_parallelism().map_or(2, |threads| threads.get().clamp(2, 8));
         let workers =
             |name, queue| Workers::start(name, threads, queue).map_err(StartError::Thread);
         let admission = Arc::new(workers("slackline-admit", ADMISSION_QUEUE)?);
         let views = Arc::new(workers("slackline-view", VIEW_QUEUE)?);
-        let producer =
-            Producer::start(chain.clone(), config.mempool).map_err(StartError::Thread)?;
+        let producer = match &config.consensus {
+            None => Producer::start(chain.clone(), config.mempool).map_err(StartError::Thread)?,
+            Some(_) => {
+                let producer = Producer::passive(chain.clone(), config.mempool);
+                let path = data_dir.path().join("mempool.journal");
+                let limit = JOURNAL_FACTOR * config.mempool.bytes as u64;
+                let (journal, recovered) = Journal::open(&path, limit)?;
+                let waiting = producer.recover(journal, recovered.records);
+                tracing::info!(waiting, "transactions that waited");
+                producer
+            }
+        };
         let producer = Arc::new(producer);
+        let metrics = Arc::new(Metrics::default());
+        tokio::spawn(metrics::follow(metrics.clone(), producer.clone()));
+        let (consensus, gossip) = match config.consensus {
+            None => (None, None),
+            Some(setup) => {
+                let gossip = start_gossip(&setup, &chain, &producer).await?;
+                let genesis = chain.block(0)?.map(|block| block.header.hash());
+                let identity = Identity {
+                    chain: genesis.unwrap_or_default(),
+                    directory: data_dir.path().join("consensus"),
+                    node_key: setup.node_key.signing().clone(),
+                    consensus_key: setup.validator_key.map(|key| key.signing().clone()),
+                };
+                let validator = Validator::new(chain.clone(), producer.clone(), metrics.clone());
+                let started = Consensus::start(setup.config, identity, Arc::new(validator));
+                let handle = Arc::new(started.await?);
+                tokio::spawn(watch_consensus(handle.clone(), producer.clone()));
+                (Some(handle), Some(gossip))
+            }
+        };
+        let (stopping, stop) = watch::channel(false);
+        if let Some(listener) = ops {
+            let sources = Sources {
+                chain: chain.clone(),
+                producer: producer.clone(),
+                metrics,
+                consensus: consensus.clone(),
+                gossip: gossip.clone(),
+            };
+            tokio::spawn(async move {
+                if let Err(error) = ops::serve(listener, sources, stop).await {
+                    tracing::error!(%error, "the operators' port has failed");
+                }
+            });
+        }
         let (handler_gone, gone) = mpsc::channel(1);
         let handler = Handler::new(
             chain.clone(),
@@ -170,8 +286,22 @@ impl Node {
             views,
             producer,
             chain,
+            consensus,
+            gossip,
+            ops: ops_address,
+            stopping,
             data_dir,
         })
+    }
+
+    /// Where operators ask, if they do.
+    pub fn ops_address(&self) -> Option<SocketAddr> {
+        self.ops
+    }
+
+    /// Consensus, if blocks are decided on with others.
+    pub fn consensus(&self) -> Option<&Handle> {
+        self.consensus.as_deref()
     }
 
     /// Where RPC is served.
@@ -216,13 +346,27 @@ impl Node {
     ///
     /// [`NodeFailure`] if the node had failed; it is stopped all the same.
     pub async fn stop(mut self) -> Result<(), NodeFailure> {
+        self.stopping.send_replace(true);
+        let mut failed = match &*self.producer.health().borrow() {
+            Health::Failed(reason) => Some(reason.clone()),
+            Health::Running | Health::Stopping => None,
+        };
         let producer = self.producer.clone();
+        producer.refuse_more();
+        if let Some(gossip) = self.gossip.take() {
+            gossip.shutdown().await;
+        }
+        if let Some(consensus) = self.consensus.take()
+            && let Err(error) = consensus.shutdown(CONSENSUS_GRACE).await
+        {
+            failed.get_or_insert(error.to_string());
+        }
         // Joining a thread blocks. The task itself cannot fail: it does not panic and is not cancelled.
         let _ = tokio::task::spawn_blocking(move || producer.stop()).await;
-        let failure = match &*self.producer.health().borrow() {
-            Health::Failed(reason) => Err(NodeFailure(reason.clone())),
-            Health::Running | Health::Stopping => Ok(()),
-        };
+        if let Health::Failed(reason) = &*self.producer.health().borrow() {
+            failed.get_or_insert(reason.clone());
+        }
+        let failure = failed.map_or(Ok(()), |reason| Err(NodeFailure(reason)));
         // Fails if the server has stopped by itself already.
         let _ = self.server.stop();
         if tokio::time::timeout(SHUTDOWN_GRACE, self.gone.recv())
@@ -248,7 +392,87 @@ impl Node {
     }
 }
 
-fn open(data_dir: Option<PathBuf>, mode: Mode) -> Result<(Arc<Chain>, DataDir), StartError> {
+/// Transactions to and from other nodes.
+async fn start_gossip(
+    setup: &ConsensusSetup,
+    chain: &Arc<Chain>,
+    producer: &Arc<Producer<Chain>>,
+) -> Result<slackline_gossip::Handle, StartError> {
+    let address = |text: &str| {
+        text.parse()
+            .map_err(|error| StartError::Gossip(format!("{text}: {error}")))
+    };
+    let key = setup.node_key.signing().to_bytes();
+    let listen = address(&setup.gossip.listen)?;
+    let mut config = slackline_gossip::Config::new(key, chain.genesis().chain_id, listen);
+    config.peers = setup
+        .gossip
+        .peers
+        .iter()
+        .map(|peer| address(peer))
+        .collect::<Result<_, _>>()?;
+    config.message_bytes = config
+        .message_bytes
+        .max(chain.params().limits.transaction_bytes);
+    let pool = producer.clone();
+    let sink = move |_from, bytes: &[u8]| match pool.submit_from_peer(bytes) {
+        Ok((_, Progress::Accepted(_))) => Judgement::Accept,
+        Ok((_, Progress::Waiting(_) | Progress::Included(_))) => Judgement::Ignore,
+        Err(SubmitError::Refused(error)) if is_junk(&error) => Judgement::Junk,
+        Err(_) => Judgement::Ignore,
+    };
+    let gossip = slackline_gossip::Gossip::start(config, sink)
+        .await
+        .map_err(|error| StartError::Gossip(error.to_string()))?;
+    let handle = gossip.clone();
+    producer.forward_to(move |bytes| {
+        // It stays here, and gets into a block when this node proposes.
+        if let Err(error) = handle.publish(bytes.to_vec()) {
+            tracing::debug!(%error, "a transaction is not sent to the others");
+        }
+    });
+    Ok(gossip)
+}
+
+/// Whether no honest node forwards a transaction that is refused for this: it was never valid, whatever the state.
+fn is_junk(error: &AdmitError) -> bool {
+    match error {
+        AdmitError::TooLarge { .. }
+        | AdmitError::Malformed(_)
+        | AdmitError::WrongChain { .. }
+        | AdmitError::BadSignature
+        | AdmitError::FuelLimitTooLow { .. }
+        | AdmitError::FuelLimitTooHigh { .. }
+        | AdmitError::InvalidCode(_) => true,
+        // The state has moved since it was accepted there, or has not yet here; or it is our database. Reasons that are new are nobody's fault.
+        _ => false,
+    }
+}
+
+/// Nothing is accepted once consensus has stopped.
+async fn watch_consensus(handle: Arc<Handle>, producer: Arc<Producer<Chain>>) {
+    let mut health = handle.watch_health();
+    drop(handle);
+    let bad = health.wait_for(|health| *health != slackline_consensus::Health::Ok);
+    let reason = match bad.await.as_deref() {
+        Ok(slackline_consensus::Health::Stopped(reason)) => {
+            format!("consensus has stopped: {reason}")
+        }
+        Ok(slackline_consensus::Health::SafetyFailure(reason)) => {
+            format!("safety failure, nothing is signed any more: {reason}")
+        }
+        Ok(slackline_consensus::Health::Ok) | Err(_) => return,
+    };
+    if *producer.health().borrow() == Health::Running {
+        producer.fail(reason);
+    }
+}
+
+fn open(
+    data_dir: Option<PathBuf>,
+    mode: Mode,
+    store: &StoreOptions,
+) -> Result<(Arc<Chain>, DataDir), StartError> {
     let data_dir = match data_dir {
         Some(path) => DataDir::Kept(path),
         None => DataDir::Temporary(
@@ -260,7 +484,7 @@ fn open(data_dir: Option<PathBuf>, mode: Mode) -> Result<(Arc<Chain>, DataDir), 
     };
     let genesis = dev::prepare(data_dir.path())?;
     let path = dev::database(data_dir.path());
-    let chain =
-        Chain::open(&path, &genesis, mode).map_err(|source| StartError::Open { path, source })?;
+    let chain = Chain::open_with(&path, &genesis, mode, store)
+        .map_err(|source| StartError::Open { path, source })?;
     Ok((Arc::new(chain), data_dir))
 }

@@ -16,27 +16,53 @@
 //! The lock around the mempool is never held while contracts run or signatures are checked. So the chain can move
 //! while a transaction is being admitted; [`Producer::submit`] says how that is noticed.
 
-use crate::mempool::{InsertError, Mempool, MempoolLimits, Ticket, Verdict};
 use crate::views::describe;
 use slackline_executor::{
     Account, Address, AdmitError, Chain, Hash, Header, Pending, Produced, ProtocolParams, Receipt,
     SignedTransaction, StoreError,
 };
-use std::collections::HashSet;
+pub use slackline_mempool::Limits;
+use slackline_mempool::{
+    AccountView, Accounts, AdmissionError, BatchLimits, Candidate, Committed, DropReason, Journal,
+    Mempool, Origin, Record, Stats,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 /// Most transactions in a block.
 pub const BLOCK_TRANSACTIONS: usize = 1_000;
 
 /// How often admission starts again because the chain or the sender's queue moved meanwhile.
 const ADMISSION_ATTEMPTS: usize = 16;
+
+/// Most bytes of a block's transactions.
+pub const BLOCK_BYTES: usize = 3 << 20;
+
+/// Blocks that subscribers may be behind before they miss some.
+const NEWS: usize = 64;
+
+/// What became of a transaction that waited.
+pub type Verdict = slackline_mempool::Verdict<Receipt, AdmitError>;
+/// Tells the verdict on one transaction: `None` until there is one. Closed without a verdict if the node stops first.
+pub type Ticket = slackline_mempool::Ticket<Receipt, AdmitError>;
+/// Why a transaction left the mempool without getting into a block.
+pub type Dropped = DropReason<AdmitError>;
+
+/// A block that is on disk, for subscribers.
+#[derive(Debug)]
+pub struct News {
+    /// Its header.
+    pub header: Header,
+    /// Its receipts, in order, each with the sender of the transaction.
+    pub receipts: Vec<(Address, Arc<Receipt>)>,
+}
 
 /// What block production needs of a chain. [`Chain`] is the one that counts; tests have others, that fail.
 ///
@@ -46,6 +72,8 @@ pub trait Ledger: Send + Sync + 'static {
     fn params(&self) -> &ProtocolParams;
     /// See [`Chain::head`].
     fn head(&self) -> Header;
+    /// See [`Chain::base_price`].
+    fn base_price(&self) -> u64;
     /// See [`Chain::account`].
     ///
     /// # Errors
@@ -89,6 +117,9 @@ impl Ledger for Chain {
     fn head(&self) -> Header {
         Chain::head(self)
     }
+    fn base_price(&self) -> u64 {
+        Chain::base_price(self)
+    }
     fn account(&self, address: &Address) -> Result<Account, StoreError> {
         Chain::account(self, address)
     }
@@ -128,6 +159,18 @@ pub enum SubmitError {
     /// It is malformed, or cannot be applied. Sending the same bytes again is of no use.
     #[error(transparent)]
     Refused(#[from] AdmitError),
+    /// Another one with the sender's nonce is waiting, and this one does not pay enough more to take its place.
+    #[error(
+        "{waiting} has the same nonce: to replace it takes a fuel price of {fuel_price} and a tip of {tip}"
+    )]
+    Underpriced {
+        /// The one that is waiting.
+        waiting: Hash,
+        /// The lowest fuel price that replaces it.
+        fuel_price: u64,
+        /// The lowest tip that replaces it.
+        tip: u64,
+    },
     /// The mempool is full, or the sender's queue keeps moving. The same bytes may be accepted later.
     #[error("{0}; try again later")]
     TryAgainLater(String),
@@ -153,19 +196,6 @@ pub enum Progress {
     Included(Receipt),
 }
 
-/// Counts of what waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MempoolStats {
-    /// Transactions, those in the block under way included.
-    pub transactions: usize,
-    /// Of those, the ones in the block under way.
-    pub executing: usize,
-    /// Their sizes together, in bytes.
-    pub bytes: usize,
-    /// What may be there.
-    pub limits: MempoolLimits,
-}
-
 /// Accepts transactions and makes blocks of them. See the [module](self).
 pub struct Producer<L> {
     shared: Arc<Shared<L>>,
@@ -179,11 +209,31 @@ struct Shared<L> {
     wake: Condvar,
     /// Changed only with `state` locked.
     health: watch::Sender<Health>,
+    news: broadcast::Sender<Arc<News>>,
+    forward: OnceLock<Forward>,
 }
 
 struct State {
-    mempool: Mempool,
+    mempool: Mempool<Receipt, AdmitError>,
+    /// Where accepted transactions are written down.
+    journal: Option<Journal>,
     stopping: bool,
+}
+
+/// Called with each transaction that a client has brought, as it was submitted.
+type Forward = Box<dyn Fn(&[u8]) + Send + Sync>;
+
+/// The accounts of a ledger, as the mempool sees them.
+struct Known<'a, L>(&'a L);
+
+impl<L: Ledger> Accounts<AdmitError> for Known<'_, L> {
+    fn account(&self, address: &Address) -> Result<AccountView, AdmitError> {
+        let account = self.0.account(address)?;
+        Ok(AccountView {
+            nonce: account.nonce,
+            balance: account.balance,
+        })
+    }
 }
 
 impl<L> fmt::Debug for Producer<L> {
@@ -200,24 +250,113 @@ impl<L: Ledger> Producer<L> {
     /// # Errors
     ///
     /// The operating system refused the thread.
-    pub fn start(ledger: Arc<L>, limits: MempoolLimits) -> io::Result<Producer<L>> {
-        let shared = Arc::new(Shared {
-            ledger,
-            state: Mutex::new(State {
-                mempool: Mempool::new(limits),
-                stopping: false,
-            }),
-            wake: Condvar::new(),
-            health: watch::Sender::new(Health::Running),
-        });
+    pub fn start(ledger: Arc<L>, limits: Limits) -> io::Result<Producer<L>> {
+        let producer = Producer::passive(ledger, limits);
         let thread = slackline_executor::thread::spawn("slackline-producer".to_owned(), {
-            let shared = shared.clone();
+            let shared = producer.shared.clone();
             move || shared.main()
         })?;
-        Ok(Producer {
-            shared,
-            thread: Mutex::new(Some(thread)),
-        })
+        *producer
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(producer)
+    }
+
+    /// Accepts transactions and makes no block: somebody else takes [batches](Producer::batch) and says what is
+    /// [committed](Producer::committed).
+    pub fn passive(ledger: Arc<L>, limits: Limits) -> Producer<L> {
+        let mempool = Mempool::new(limits, ledger.head().height, ledger.base_price());
+        Producer {
+            shared: Arc::new(Shared {
+                ledger,
+                state: Mutex::new(State {
+                    mempool,
+                    journal: None,
+                    stopping: false,
+                }),
+                wake: Condvar::new(),
+                health: watch::Sender::new(Health::Running),
+                news: broadcast::Sender::new(NEWS),
+                forward: OnceLock::new(),
+            }),
+            thread: Mutex::new(None),
+        }
+    }
+
+    /// From here on `forward` gets the bytes of each transaction that a client brings. Only the first call does anything.
+    pub fn forward_to(&self, forward: impl Fn(&[u8]) + Send + Sync + 'static) {
+        // An error says that there is one already.
+        let _ = self.shared.forward.set(Box::new(forward));
+    }
+
+    /// Accepts again what is in the journal, and writes down from here on what is accepted. Returns how many transactions are waiting again.
+    pub fn recover(&self, mut journal: Journal, records: Vec<Record>) -> usize {
+        let mut count = 0;
+        for record in records {
+            let accepted = self
+                .shared
+                .submit(&record.bytes, record.origin, Some(record.expires));
+            count += usize::from(matches!(accepted, Ok((_, Progress::Accepted(_)))));
+        }
+        let mut state = self.shared.lock();
+        compact(&mut journal, &state.mempool);
+        state.journal = Some(journal);
+        count
+    }
+
+    /// Transactions for the next block, the best first. What was taken before is free to be taken again.
+    pub fn batch(&self, limits: BatchLimits) -> Vec<SignedTransaction> {
+        let mut state = self.shared.lock();
+        state.mempool.release();
+        let batch = state.mempool.take_batch(limits);
+        batch.iter().map(|signed| (**signed).clone()).collect()
+    }
+
+    /// Tells what a block that is on disk has come to, whoever made it, with the hash and the sender of each transaction.
+    ///
+    /// # Errors
+    ///
+    /// The database could not be read.
+    pub fn committed(
+        &self,
+        produced: Produced,
+        senders: &[(Hash, Address)],
+    ) -> Result<(), StoreError> {
+        self.shared.settle(produced, senders)?;
+        self.shared.lock().mempool.release();
+        Ok(())
+    }
+
+    /// Transactions that a batch had and that cannot be applied: their tickets say so.
+    pub fn refuse(&self, refused: Vec<(Hash, AdmitError)>) {
+        let mut state = self.shared.lock();
+        for (hash, error) in refused {
+            let reason = DropReason::Refused(Arc::new(error));
+            state.mempool.settle(&hash, Verdict::Dropped(reason));
+        }
+    }
+
+    /// From here on nothing is accepted: the node is stopping.
+    pub fn refuse_more(&self) {
+        let _state = self.shared.lock();
+        self.shared.health.send_if_modified(|health| {
+            let running = *health == Health::Running;
+            if running {
+                *health = Health::Stopping;
+            }
+            running
+        });
+    }
+
+    /// From here on nothing is accepted, for that reason, and the tickets are closed.
+    pub fn fail(&self, reason: String) {
+        self.shared.fail(reason);
+    }
+
+    /// Blocks from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<News>> {
+        self.shared.news.subscribe()
     }
 
     /// Accepts a transaction as submitted. Idempotent: the same transaction again is never an error, however far it got.
@@ -234,48 +373,16 @@ impl<L: Ledger> Producer<L> {
     ///
     /// See [`SubmitError`].
     pub fn submit(&self, bytes: &[u8]) -> Result<(Hash, Progress), SubmitError> {
-        let shared = &*self.shared;
-        let transaction = shared.ledger.decode(bytes)?;
-        let hash = transaction.hash();
-        let sender = transaction.transaction.sender_address();
-        for _ in 0..ADMISSION_ATTEMPTS {
-            if let Some(progress) = shared.known(&hash)? {
-                return Ok((hash, progress));
-            }
-            shared.check_accepting()?;
-            let nonce = shared.ledger.account(&sender)?.nonce;
-            let pending = shared.lock().mempool.pending(&sender, nonce);
-            let admitted = shared.ledger.admit(&transaction, pending);
-            if shared.ledger.account(&sender)?.nonce != nonce {
-                continue;
-            }
-            if let Err(error) = admitted {
-                // The same transaction, submitted elsewhere, may have overtaken this call.
-                return match shared.known(&hash)? {
-                    Some(progress) => Ok((hash, progress)),
-                    None => Err(error.into()),
-                };
-            }
-            let mut state = shared.lock();
-            shared.check_accepting()?;
-            if let Some(ticket) = state.mempool.watch(&hash) {
-                return Ok((hash, Progress::Waiting(ticket)));
-            }
-            match state.mempool.insert(hash, transaction.clone(), bytes.len()) {
-                Ok(ticket) => {
-                    drop(state);
-                    shared.wake.notify_one();
-                    return Ok((hash, Progress::Accepted(ticket)));
-                }
-                Err(InsertError::NotNext { .. }) => {}
-                Err(error @ InsertError::Full { .. }) => {
-                    return Err(SubmitError::TryAgainLater(error.to_string()));
-                }
-            }
-        }
-        Err(SubmitError::TryAgainLater(
-            "the sender's transactions keep changing".to_owned(),
-        ))
+        self.shared.submit(bytes, Origin::Local, None)
+    }
+
+    /// [`Producer::submit`] for a transaction that another node has forwarded: those before it may still be on their way.
+    ///
+    /// # Errors
+    ///
+    /// See [`SubmitError`].
+    pub fn submit_from_peer(&self, bytes: &[u8]) -> Result<(Hash, Progress), SubmitError> {
+        self.shared.submit(bytes, Origin::Peer, None)
     }
 
     /// A transaction that waits or is in the block under way. `None` means that it is not on its way: either unknown or,
@@ -284,20 +391,35 @@ impl<L: Ledger> Producer<L> {
         self.shared.lock().mempool.get(hash)
     }
 
+    /// The sender's transactions on their way with nonces below `nonce`, in order.
+    pub fn pending_of(&self, sender: &Address, nonce: u64) -> Vec<SignedTransaction> {
+        let state = self.shared.lock();
+        let mut below: Vec<SignedTransaction> = state
+            .mempool
+            .iter()
+            .map(|(signed, ..)| signed)
+            .filter(|signed| {
+                signed.transaction.nonce < nonce && signed.transaction.sender_address() == *sender
+            })
+            .map(|signed| (*signed).clone())
+            .collect();
+        below.sort_unstable_by_key(|signed| signed.transaction.nonce);
+        below
+    }
+
     /// The nonce for the sender's next transaction, given the account's nonce.
     pub fn next_nonce(&self, sender: &Address, nonce: u64) -> u64 {
         self.shared.lock().mempool.next_nonce(sender, nonce)
     }
 
     /// What waits.
-    pub fn stats(&self) -> MempoolStats {
-        let state = self.shared.lock();
-        MempoolStats {
-            transactions: state.mempool.len(),
-            executing: state.mempool.executing(),
-            bytes: state.mempool.bytes(),
-            limits: state.mempool.limits(),
-        }
+    pub fn stats(&self) -> Stats {
+        self.shared.lock().mempool.stats()
+    }
+
+    /// The lowest effective fuel price, in the smallest unit of the currency, with which a transaction of `bytes` bytes is accepted now.
+    pub fn minimum_price(&self, bytes: usize) -> Option<u64> {
+        self.shared.lock().mempool.minimum_price(bytes)
     }
 
     /// Whether blocks are being made, now and from now on.
@@ -308,26 +430,18 @@ impl<L: Ledger> Producer<L> {
     /// Accepts nothing more, finishes the block under way and returns when it is on disk. What still waited is
     /// forgotten and its tickets are closed. Blocks; does nothing the second time.
     pub fn stop(&self) {
-        {
-            let mut state = self.shared.lock();
-            state.stopping = true;
-            self.shared.health.send_if_modified(|health| {
-                let running = *health == Health::Running;
-                if running {
-                    *health = Health::Stopping;
-                }
-                running
-            });
-        }
+        self.refuse_more();
+        self.shared.lock().stopping = true;
         self.shared.wake.notify_one();
         let thread = self
             .thread
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(thread) = thread {
+        match thread {
             // The thread catches its panics and reports them as `Health::Failed`.
-            let _ = thread.join();
+            Some(thread) => drop(thread.join()),
+            None => self.shared.forget(),
         }
     }
 }
@@ -366,26 +480,111 @@ impl<L: Ledger> Shared<L> {
         Ok(self.ledger.receipt(hash)?.map(Progress::Included))
     }
 
+    fn submit(
+        &self,
+        bytes: &[u8],
+        origin: Origin,
+        expires: Option<u64>,
+    ) -> Result<(Hash, Progress), SubmitError> {
+        let transaction = self.ledger.decode(bytes)?;
+        let mut candidate = Candidate::new(transaction, bytes.len());
+        if let Some(expires) = expires {
+            candidate = candidate.expiring(expires);
+        }
+        let (hash, sender) = (candidate.hash(), candidate.sender());
+        for _ in 0..ADMISSION_ATTEMPTS {
+            if let Some(progress) = self.known(&hash)? {
+                return Ok((hash, progress));
+            }
+            self.check_accepting()?;
+            let account = self.ledger.account(&sender)?.nonce;
+            let nonce = candidate.transaction().transaction.nonce;
+            let pending = {
+                let state = self.lock();
+                let next = state.mempool.next_nonce(&sender, account);
+                // A client is told at once if a transaction is missing; of a peer's, others may be on their way.
+                let before = if origin == Origin::Local {
+                    nonce.min(next)
+                } else {
+                    nonce
+                };
+                let pending = state.mempool.pending_before(&sender, account, before);
+                Pending {
+                    count: pending.count,
+                    cost: pending.cost,
+                }
+            };
+            let admitted = self.ledger.admit(candidate.transaction(), pending);
+            if self.ledger.account(&sender)?.nonce != account {
+                continue;
+            }
+            if let Err(error) = admitted {
+                // The same transaction, submitted elsewhere, may have overtaken this call.
+                return match self.known(&hash)? {
+                    Some(progress) => Ok((hash, progress)),
+                    None => Err(error.into()),
+                };
+            }
+            let mut state = self.lock();
+            self.check_accepting()?;
+            let inserted = state
+                .mempool
+                .insert(candidate.clone(), origin, &Known(&*self.ledger));
+            match inserted {
+                Ok(accepted) => {
+                    state.write_down(&hash, bytes, origin);
+                    drop(state);
+                    self.wake.notify_one();
+                    if let (Origin::Local, Some(forward)) = (origin, self.forward.get()) {
+                        forward(bytes);
+                    }
+                    return Ok((hash, Progress::Accepted(accepted.ticket)));
+                }
+                Err(AdmissionError::Known) => {}
+                Err(error) => return Err(refusal(error)),
+            }
+        }
+        Err(SubmitError::TryAgainLater(
+            "the sender's transactions keep changing".to_owned(),
+        ))
+    }
+
     fn main(&self) {
         let failure = match catch_unwind(AssertUnwindSafe(|| self.make_blocks())) {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error),
             Err(panic) => Some(format!("block production panicked: {}", describe(&*panic))),
         };
-        let mut state = self.lock();
-        if let Some(reason) = failure {
-            tracing::error!(
-                reason,
-                "block production has failed; nothing is accepted any more"
-            );
-            self.health.send_replace(Health::Failed(reason));
+        match failure {
+            Some(reason) => self.fail(reason),
+            None => self.forget(),
         }
-        // Closes the tickets. Health says why before they close.
-        state.mempool = Mempool::new(state.mempool.limits());
+    }
+
+    fn fail(&self, reason: String) {
+        let state = self.lock();
+        tracing::error!(
+            reason,
+            "block production has failed; nothing is accepted any more"
+        );
+        self.health.send_replace(Health::Failed(reason));
+        drop(state);
+        self.forget();
+    }
+
+    /// Closes the tickets. Health says why before they close.
+    fn forget(&self) {
+        let mut state = self.lock();
+        let (limits, height) = (state.mempool.limits(), state.mempool.height());
+        state.mempool = Mempool::new(limits, height, state.mempool.base_price());
     }
 
     fn make_blocks(&self) -> Result<(), String> {
-        let fuel = self.ledger.params().limits.block_fuel;
+        let limits = BatchLimits {
+            fuel: self.ledger.params().limits.block_fuel,
+            transactions: BLOCK_TRANSACTIONS,
+            bytes: BLOCK_BYTES,
+        };
         loop {
             let batch = {
                 let waiting = self.wake.wait_while(self.lock(), |state| {
@@ -395,12 +594,14 @@ impl<L: Ledger> Shared<L> {
                 if state.stopping {
                     return Ok(());
                 }
-                state.mempool.take_batch(fuel, BLOCK_TRANSACTIONS)
+                state.mempool.take_batch(limits)
             };
             let started = Instant::now();
-            let transactions = batch
+            let transactions: Vec<SignedTransaction> =
+                batch.iter().map(|signed| (**signed).clone()).collect();
+            let senders: Vec<(Hash, Address)> = transactions
                 .iter()
-                .map(|transaction| (**transaction).clone())
+                .map(|signed| (signed.hash(), signed.transaction.sender_address()))
                 .collect();
             // The clock of the machine may go backwards; the chain's does not.
             let timestamp_ms = now_ms().max(self.ledger.head().timestamp_ms);
@@ -408,54 +609,158 @@ impl<L: Ledger> Shared<L> {
                 .ledger
                 .produce_block(transactions, timestamp_ms)
                 .map_err(|error| error.to_string())?;
+            let height = produced.header.height;
             tracing::info!(
-                height = produced.header.height,
+                height,
                 transactions = produced.receipts.len(),
                 dropped = produced.dropped.len(),
                 fuel = produced.header.fuel_used,
                 elapsed_us = started.elapsed().as_micros() as u64,
                 "block"
             );
-            self.settle(&batch, produced)?;
-        }
-    }
-
-    fn settle(&self, batch: &[Arc<SignedTransaction>], produced: Produced) -> Result<(), String> {
-        let mut state = self.lock();
-        let height = produced.header.height;
-        for receipt in produced.receipts {
-            let hash = receipt.transaction;
-            state
-                .mempool
-                .settle(&hash, Verdict::Included(Arc::new(receipt)));
-        }
-        let mut unsettled = HashSet::new();
-        for (hash, error) in produced.dropped {
-            tracing::warn!(%hash, %error, height, "transaction left out of the block");
-            if let Some(transaction) = state.mempool.get(&hash) {
-                unsettled.insert(transaction.transaction.sender_address());
-            }
-            state
-                .mempool
-                .settle(&hash, Verdict::Dropped(Arc::new(error)));
-        }
-        for sender in unsettled {
-            let nonce = self
-                .ledger
-                .account(&sender)
-                .map_err(|error| error.to_string())?
-                .nonce;
-            state.mempool.realign(&sender, nonce);
-        }
-        for transaction in batch {
-            let hash = transaction.hash();
-            if state.mempool.get(&hash).is_some() {
+            self.settle(produced, &senders)
+                .map_err(|error| error.to_string())?;
+            let state = self.lock();
+            let mut hashes = batch.iter().map(|signed| signed.hash());
+            if let Some(hash) = hashes.find(|hash| state.mempool.get(hash).is_some()) {
                 return Err(format!(
                     "block {height} neither includes nor drops transaction {hash}"
                 ));
             }
         }
+    }
+
+    fn settle(&self, produced: Produced, senders: &[(Hash, Address)]) -> Result<(), StoreError> {
+        let header = produced.header;
+        let receipts: Vec<_> = produced.receipts.into_iter().map(Arc::new).collect();
+        let included: Vec<_> = receipts
+            .iter()
+            .map(|receipt| (receipt.transaction, receipt.clone()))
+            .collect();
+        let mut state = self.lock();
+        let mut orphaned = BTreeSet::new();
+        let refused: Vec<_> = produced
+            .dropped
+            .into_iter()
+            .map(|(hash, error)| {
+                tracing::warn!(%hash, %error, height = header.height, "transaction left out of the block");
+                if let Some(signed) = state.mempool.get(&hash) {
+                    orphaned.insert(signed.transaction.sender_address());
+                }
+                (hash, Arc::new(error))
+            })
+            .collect();
+        let accounts: Vec<Address> = senders.iter().map(|(_, sender)| *sender).collect();
+        let block = Committed {
+            height: header.height,
+            base_price: self.ledger.base_price(),
+            included: &included,
+            refused: &refused,
+            senders: &accounts,
+        };
+        let known = Known(&*self.ledger);
+        let store = |error| match error {
+            AdmitError::Store(error) => error,
+            other => StoreError::Damaged(other.to_string()),
+        };
+        state.mempool.on_block(&block, &known).map_err(store)?;
+        // Those that come after one that was refused are not going to be applied.
+        for sender in orphaned {
+            let account = known.account(&sender).map_err(store)?;
+            state.mempool.realign(&sender, account);
+        }
+        state.tidy();
+        drop(state);
+        let senders: BTreeMap<_, _> = senders.iter().copied().collect();
+        let receipts = receipts.into_iter().map(|receipt| {
+            let sender = senders.get(&receipt.transaction).copied();
+            (sender.unwrap_or_default(), receipt)
+        });
+        let receipts = receipts.collect();
+        // An error says that nobody listens.
+        let _ = self.news.send(Arc::new(News { header, receipts }));
         Ok(())
+    }
+}
+
+impl State {
+    /// A journal that cannot be written costs the pending transactions at a restart, not the node.
+    fn write_down(&mut self, hash: &Hash, bytes: &[u8], origin: Origin) {
+        let expires = self.mempool.expires(hash).unwrap_or(u64::MAX);
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        let record = Record {
+            origin,
+            expires,
+            bytes: bytes.to_vec(),
+        };
+        match journal.append(&record) {
+            Ok(true) => {}
+            Ok(false) => compact(journal, &self.mempool),
+            Err(error) => tracing::warn!(%error, "a pending transaction is not written down"),
+        }
+    }
+
+    fn tidy(&mut self) {
+        if let Some(journal) = &mut self.journal
+            && journal.is_stale(self.mempool.bytes())
+        {
+            compact(journal, &self.mempool);
+        }
+    }
+}
+
+fn compact(journal: &mut Journal, mempool: &Mempool<Receipt, AdmitError>) {
+    let records = mempool.iter().map(|(signed, origin, expires)| Record {
+        origin,
+        expires,
+        bytes: slackline_executor::encode(&*signed),
+    });
+    if let Err(error) = journal.compact(records) {
+        tracing::warn!(%error, "pending transactions are not written down");
+    }
+}
+
+/// What a client is told.
+fn refusal(error: AdmissionError<AdmitError>) -> SubmitError {
+    let later = |error: AdmissionError<AdmitError>| SubmitError::TryAgainLater(error.to_string());
+    match error {
+        AdmissionError::State(AdmitError::Store(error)) => SubmitError::Store(error),
+        AdmissionError::State(error) | AdmissionError::Refused { error, .. } => error.into(),
+        AdmissionError::TooLarge { bytes, limit } => AdmitError::TooLarge { bytes, limit }.into(),
+        AdmissionError::Malformed(reason) => AdmitError::Malformed(reason).into(),
+        AdmissionError::WrongChain { expected, got } => {
+            AdmitError::WrongChain { expected, got }.into()
+        }
+        AdmissionError::BadSignature => AdmitError::BadSignature.into(),
+        AdmissionError::FuelPriceTooLow { base_price, got } => {
+            AdmitError::FuelPriceTooLow { base_price, got }.into()
+        }
+        AdmissionError::NonceUsed { expected, got } => {
+            AdmitError::NonceTooLow { expected, got }.into()
+        }
+        AdmissionError::NonceGap { expected, got, .. } => {
+            AdmitError::NonceTooHigh { expected, got }.into()
+        }
+        AdmissionError::InsufficientBalance { needed, available } => {
+            AdmitError::InsufficientBalance { needed, available }.into()
+        }
+        AdmissionError::ReplacementUnderpriced {
+            waiting,
+            fuel_price,
+            tip,
+        } => SubmitError::Underpriced {
+            waiting,
+            fuel_price,
+            tip,
+        },
+        error @ (AdmissionError::FuelLimit { .. }
+        | AdmissionError::Known
+        | AdmissionError::Expired { .. }
+        | AdmissionError::Executing { .. }
+        | AdmissionError::SenderFull { .. }
+        | AdmissionError::Full { .. }) => later(error),
     }
 }
 
@@ -552,6 +857,9 @@ mod tests {
                 burnt: 0,
             }
         }
+        fn base_price(&self) -> u64 {
+            1
+        }
         fn account(&self, address: &Address) -> Result<Account, StoreError> {
             let meanwhile = self.meanwhile.lock().expect("lock").take();
             if let Some(meanwhile) = meanwhile {
@@ -564,7 +872,7 @@ mod tests {
                 .copied()
                 .unwrap_or_default();
             Ok(Account {
-                balance: 0,
+                balance: 1_000_000,
                 nonce,
                 code: None,
                 ..Account::default()
@@ -693,7 +1001,7 @@ mod tests {
     #[test]
     fn a_block_takes_all_that_waits_and_resubmission_is_idempotent() {
         let (fake, (blocks, orders)) = Fake::gated();
-        let producer = Producer::start(fake.clone(), MempoolLimits::default()).expect("thread");
+        let producer = Producer::start(fake.clone(), Limits::default()).expect("thread");
         let key = Key::from_seed([1; 32]);
         let first = accept(&producer, &transfer(&key, 0));
         assert_eq!(blocks.recv().expect("block"), 1);
@@ -729,7 +1037,7 @@ mod tests {
     #[test]
     fn admission_starts_again_when_the_account_moves() {
         let fake = Fake::new();
-        let producer = Producer::start(fake.clone(), MempoolLimits::default()).expect("thread");
+        let producer = Producer::start(fake.clone(), Limits::default()).expect("thread");
         let key = Key::from_seed([1; 32]);
         fake.inner().moves = 2;
         // With nonce 2 the first two looks see another account than before: had the first been believed, this
@@ -747,7 +1055,7 @@ mod tests {
     #[test]
     fn the_same_transaction_submitted_twice_at_once_is_no_error() {
         let (fake, (blocks, orders)) = Fake::gated();
-        let producer = Producer::start(fake.clone(), MempoolLimits::default()).expect("thread");
+        let producer = Producer::start(fake.clone(), Limits::default()).expect("thread");
         let producer = Arc::new(producer);
         let bytes = transfer(&Key::from_seed([1; 32]), 0);
         let (other, same) = (producer.clone(), bytes.clone());
@@ -767,22 +1075,22 @@ mod tests {
     #[test]
     fn dropped_transactions_are_told_and_their_successors_too() {
         let (fake, (blocks, orders)) = Fake::gated();
-        let producer = Producer::start(fake, MempoolLimits::default()).expect("thread");
+        let producer = Producer::start(fake, Limits::default()).expect("thread");
         let key = Key::from_seed([1; 32]);
         let first = accept(&producer, &transfer(&key, 0));
         blocks.recv().expect("block");
         let second = accept(&producer, &transfer(&key, 1));
         orders.send(Order::Drop).expect("sent");
-        let Some(Verdict::Dropped(error)) = verdict(first) else {
+        let Some(Verdict::Dropped(Dropped::Refused(error))) = verdict(first) else {
             panic!("not dropped")
         };
         assert!(matches!(*error, AdmitError::BadSignature));
-        let Some(Verdict::Dropped(error)) = verdict(second) else {
+        let Some(Verdict::Dropped(reason)) = verdict(second) else {
             panic!("not dropped")
         };
         assert!(matches!(
-            *error,
-            AdmitError::NonceTooHigh {
+            reason,
+            Dropped::Orphaned {
                 expected: 0,
                 got: 1
             }
@@ -797,8 +1105,7 @@ mod tests {
     #[test]
     fn stopping_finishes_the_block_under_way_and_forgets_the_rest() {
         let (fake, (blocks, orders)) = Fake::gated();
-        let producer =
-            Arc::new(Producer::start(fake.clone(), MempoolLimits::default()).expect("thread"));
+        let producer = Arc::new(Producer::start(fake.clone(), Limits::default()).expect("thread"));
         let key = Key::from_seed([1; 32]);
         let first = accept(&producer, &transfer(&key, 0));
         blocks.recv().expect("block");
@@ -835,7 +1142,7 @@ mod tests {
             (Order::Forget, "neither includes nor drops"),
         ] {
             let (fake, (blocks, orders)) = Fake::gated();
-            let producer = Producer::start(fake, MempoolLimits::default()).expect("thread");
+            let producer = Producer::start(fake, Limits::default()).expect("thread");
             let key = Key::from_seed([1; 32]);
             let ticket = accept(&producer, &transfer(&key, 0));
             blocks.recv().expect("block");
@@ -863,9 +1170,9 @@ mod tests {
     #[test]
     fn a_full_pool_says_try_again_later() {
         let (fake, (blocks, orders)) = Fake::gated();
-        let limits = MempoolLimits {
+        let limits = Limits {
             transactions: 1,
-            ..MempoolLimits::default()
+            ..Limits::default()
         };
         let producer = Producer::start(fake, limits).expect("thread");
         let key = Key::from_seed([1; 32]);

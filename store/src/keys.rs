@@ -106,6 +106,11 @@ pub(crate) fn changed(height: u64) -> Vec<u8> {
     [&[CHANGED], &height.to_be_bytes()[..]].concat()
 }
 
+/// Height (8, big-endian), `c`: what shows that the block was decided.
+pub(crate) fn certificate(height: u64) -> Vec<u8> {
+    [&height.to_be_bytes()[..], b"c"].concat()
+}
+
 /// Height (8, big-endian), index in the block (4, big-endian).
 pub(crate) fn receipt(height: u64, index: u32) -> Vec<u8> {
     [&height.to_be_bytes()[..], &index.to_be_bytes()].concat()

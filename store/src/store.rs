@@ -44,6 +44,8 @@ pub struct BlockWrites<'a> {
     pub code: &'a BTreeMap<Hash, Arc<Vec<u8>>>,
     /// What [`Store::update`] has made of `state`.
     pub tree: TreeUpdate,
+    /// What shows that the block was decided, for whom it concerns.
+    pub certificate: Option<&'a [u8]>,
 }
 
 /// Where an event is. In the order of the chain.
@@ -155,6 +157,15 @@ impl Store {
     /// If the database fails.
     pub fn block(&self, height: u64) -> Result<Option<Block>, StoreError> {
         block(&*self.view()?, height)
+    }
+
+    /// The certificate that the block at `height` was stored with, if there was one.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn certificate(&self, height: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(Family::Blocks, &keys::certificate(height))
     }
 
     /// The receipt of the transaction with `hash`, if it is in a block.
@@ -319,7 +330,20 @@ impl Store {
     ///
     /// If the database fails.
     pub fn update(&self, height: u64, writes: &Writes) -> Result<TreeUpdate, StoreError> {
-        tree::update(&*self.view()?, height, writes)
+        tree::update(&*self.view()?, height, writes, false)
+    }
+
+    /// [`Store::update`] on the threads of `rayon`'s pool.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn update_in_parallel(
+        &self,
+        height: u64,
+        writes: &Writes,
+    ) -> Result<TreeUpdate, StoreError> {
+        tree::update(&*self.view()?, height, writes, true)
     }
 
     /// Writes the genesis block: with it the database has its schema and identity.
@@ -383,6 +407,9 @@ impl Store {
         writes.tree.into_batch(&mut batch);
         let body = encode(writes.block);
         batch.put(Family::Blocks, height.to_be_bytes(), body);
+        if let Some(certificate) = writes.certificate {
+            batch.put(Family::Blocks, keys::certificate(height), certificate);
+        }
         batch.put(Family::Meta, *b"head", encode(header));
         prune(&*view, &mut batch, height.saturating_sub(self.keep.max(1)))?;
         self.backend.write(&batch)
@@ -458,6 +485,7 @@ impl Store {
             }
         }
         batch.delete(Family::Blocks, height.to_be_bytes());
+        batch.delete(Family::Blocks, keys::certificate(height));
         let parent = block(view, height - 1)?.ok_or_else(|| missing(height - 1))?;
         batch.put(Family::Meta, *b"head", encode(&parent.header));
         self.backend.write(&batch)

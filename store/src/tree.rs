@@ -1,16 +1,19 @@
 //! The Merkle tree over the state, in family `nodes`.
 
 use crate::backend::{Batch, Family, View};
-use crate::{StoreError, Writes, decode, keys};
-use jmt::storage::{LeafNode, NibblePath, Node, NodeKey, TreeReader};
-use jmt::{JellyfishMerkleTree, KeyHash, OwnedValue, SimpleHasher};
+use crate::{StoreError, Value, Writes, decode, keys};
+use borsh::{BorshDeserialize, BorshSerialize};
+use jmt::storage::{LeafNode, NibblePath, Node, NodeKey, TreeReader, TreeUpdateBatch};
+use jmt::{JellyfishMerkleTree, KeyHash, OwnedValue, RootHash, SimpleHasher};
+use rayon::prelude::*;
 use slackline_proof::{Sha256, StateProof, key_hash, value_digest};
 use slackline_types::{Hash, encode};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a block changes in the tree, and the root that it gives.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeUpdate {
     root: Hash,
     height: u64,
@@ -98,54 +101,167 @@ fn on_tree<T>(
     }
 }
 
-/// The tree after the block at `height` has made `writes`.
+/// Keys from which on a block's tree is worth more than one thread.
+const WORTH_THREADS: usize = 64;
+
+/// Hashed keys with the digests of their values, or deletions.
+type Changes = Vec<(KeyHash, Option<OwnedValue>)>;
+
+/// The tree after the block at `height` has made `writes`; on more than one thread if `parallel` and there is enough to do.
 pub(crate) fn update(
     view: &dyn View,
     height: u64,
     writes: &Writes,
+    parallel: bool,
 ) -> Result<TreeUpdate, StoreError> {
-    let values = writes.iter().map(|(key, value)| {
+    let change = |(key, value): (&Vec<u8>, &Option<Value>)| {
         let value = value.as_ref().map(|value| value_digest(value).to_vec());
         (key_hash(key), value)
-    });
-    let deletes = writes.values().any(Option::is_none);
-    let (root, update) = on_tree(view, |tree| {
-        if deletes || writes.is_empty() {
-            return tree.put_value_set(values, height);
+    };
+    let changes = if parallel && writes.len() >= WORTH_THREADS {
+        let changes: Changes = writes.par_iter().map(change).collect();
+        match update_by_subtrees(view, height, &changes)? {
+            Some(update) => return Ok(update),
+            None => changes,
         }
-        // Hashes each inner node once instead of once a key, but cannot delete.
-        let values = values
-            .filter_map(|(key, value)| Some((key, value?)))
-            .collect();
-        let (roots, update) = tree.batch_put_value_sets(vec![values], None, height)?;
-        let root = roots.first().copied();
-        Ok((root.ok_or_else(|| anyhow::anyhow!("no root"))?, update))
-    })?;
-    let nodes = update
-        .node_batch
-        .nodes()
-        .iter()
+    } else {
+        writes.iter().map(change).collect()
+    };
+    let (root, update) = on_tree(view, |tree| put(tree, height, changes))?;
+    let nodes = update.node_batch.nodes().iter();
+    let mut nodes: Vec<_> = nodes
         .map(|(key, node)| (keys::node(key), encode(node)))
         .collect();
-    let mut stale: Vec<Vec<u8>> = update
-        .stale_node_index_batch
-        .iter()
-        .map(|index| keys::node(&index.node_key))
-        .collect();
-    // Each block has a root node of its own, so that it replaces the one before; `jmt` forgets that of an empty tree, and
-    // of a block that changes nothing.
-    if let Some(parent) = height.checked_sub(1) {
-        let root = keys::node(&root_key(parent));
-        if !stale.contains(&root) {
-            stale.push(root);
-        }
-    }
+    nodes.sort_unstable();
     Ok(TreeUpdate {
         root: Hash(root.0),
         height,
         nodes,
-        stale,
+        stale: stale(height, [&update]),
     })
+}
+
+fn put(
+    tree: &JellyfishMerkleTree<'_, Reader<'_>, Sha256>,
+    height: u64,
+    changes: Changes,
+) -> anyhow::Result<(RootHash, TreeUpdateBatch)> {
+    if changes.is_empty() || changes.iter().any(|(_, value)| value.is_none()) {
+        return tree.put_value_set(changes, height);
+    }
+    // Hashes each inner node once instead of once a key, but cannot delete.
+    let changes = changes.into_iter();
+    let values = changes.filter_map(|(key, value)| Some((key, value?)));
+    let (roots, update) = tree.batch_put_value_sets(vec![values.collect()], None, height)?;
+    let root = roots.first().copied();
+    Ok((root.ok_or_else(|| anyhow::anyhow!("no root"))?, update))
+}
+
+fn stale<'a>(height: u64, updates: impl IntoIterator<Item = &'a TreeUpdateBatch>) -> Vec<Vec<u8>> {
+    let mut stale = BTreeSet::new();
+    for update in updates {
+        let indices = update.stale_node_index_batch.iter();
+        stale.extend(indices.map(|index| keys::node(&index.node_key)));
+    }
+    // Each block has a root node of its own, so that it replaces the one before; `jmt` forgets that of an empty tree, and
+    // of a block that changes nothing.
+    if let Some(parent) = height.checked_sub(1) {
+        stale.insert(keys::node(&root_key(parent)));
+    }
+    stale.into_iter().collect()
+}
+
+/// The borsh form of `jmt`'s inner nodes, whose parts it does not export.
+#[derive(BorshSerialize, BorshDeserialize)]
+struct InnerNode {
+    /// That of [`Node::Internal`].
+    variant: u8,
+    children: [Option<InnerChild>; 16],
+    /// How many of them there are.
+    count: u64,
+    leaves: u64,
+}
+
+#[derive(Clone, BorshSerialize, BorshDeserialize)]
+struct InnerChild {
+    hash: [u8; 32],
+    version: u64,
+    /// Below it, if it is an inner node itself.
+    leaves: Option<u64>,
+}
+
+impl InnerNode {
+    fn of(node: &Node) -> Option<InnerNode> {
+        match node {
+            Node::Internal(_) => borsh::from_slice(&encode(node)).ok(),
+            Node::Null | Node::Leaf(_) => None,
+        }
+    }
+}
+
+/// [`update`] by the 16 subtrees below the root, each as if only its keys changed: they share nothing but the root node, which is put together of
+/// theirs. `None` if the tree is, or becomes, too small to have such a root.
+fn update_by_subtrees(
+    view: &dyn View,
+    height: u64,
+    changes: &Changes,
+) -> Result<Option<TreeUpdate>, StoreError> {
+    let before = match height.checked_sub(1) {
+        Some(parent) => view.get(Family::Nodes, &keys::node(&root_key(parent)))?,
+        None => None,
+    };
+    let before: Option<Node> = before.map(|bytes| decode(&bytes, "a node")).transpose()?;
+    let Some(mut root) = before.as_ref().and_then(InnerNode::of) else {
+        return Ok(None);
+    };
+    let mut parts: [Changes; 16] = Default::default();
+    for (key, value) in changes {
+        parts[usize::from(key.0[0] >> 4)].push((*key, value.clone()));
+    }
+    let parts = parts.into_par_iter().enumerate();
+    let updates: Vec<(usize, TreeUpdateBatch)> = parts
+        .filter(|(_, part)| !part.is_empty())
+        .map(|(nibble, part)| {
+            let (_, update) = on_tree(view, |tree| put(tree, height, part))?;
+            Ok((nibble, update))
+        })
+        .collect::<Result<_, StoreError>>()?;
+
+    let at_root = root_key(height);
+    let mut nodes = Vec::new();
+    for (nibble, update) in &updates {
+        for (key, node) in update.node_batch.nodes() {
+            if *key != at_root {
+                nodes.push((keys::node(key), encode(node)));
+                continue;
+            }
+            // Of its other children it has what was there before.
+            match InnerNode::of(node) {
+                Some(theirs) => root.children[*nibble] = theirs.children[*nibble].clone(),
+                None => return Ok(None),
+            }
+        }
+    }
+    let children = || root.children.iter().flatten();
+    root.count = children().count() as u64;
+    root.leaves = children().map(|child| child.leaves.unwrap_or(1)).sum();
+    // With fewer the node would have to be a leaf, or absent.
+    if root.count < 2 {
+        return Ok(None);
+    }
+    let root: Node = decode(&encode(&root), "a node")?;
+    let Node::Internal(inner) = &root else {
+        return Ok(None);
+    };
+    let hash = Hash(inner.hash::<Sha256>());
+    nodes.push((keys::node(&at_root), encode(&root)));
+    nodes.sort_unstable();
+    Ok(Some(TreeUpdate {
+        root: hash,
+        height,
+        nodes,
+        stale: stale(height, updates.iter().map(|(_, update)| update)),
+    }))
 }
 
 fn root_key(height: u64) -> NodeKey {

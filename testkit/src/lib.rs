@@ -204,6 +204,8 @@ impl Kit {
                     balance: *balance,
                 })
                 .collect(),
+            validators: Vec::new(),
+            governor: None,
         };
         Ok(Kit {
             chain: Chain::open(directory.path(), &genesis, config.mode)?,
@@ -384,7 +386,7 @@ impl Kit {
             None => None,
         };
         let kind = match &tx.action {
-            Action::Transfer { .. } => Kind::Transfer,
+            Action::Transfer { .. } | Action::SetValidators { .. } => Kind::Transfer,
             Action::Deploy { .. } => Kind::Deploy,
             Action::Call { .. } => Kind::Call,
         };

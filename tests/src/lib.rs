@@ -170,6 +170,8 @@ pub fn genesis() -> Genesis {
                 balance: WEALTH,
             })
             .collect(),
+        validators: Vec::new(),
+        governor: None,
     }
 }
 

@@ -178,7 +178,7 @@ impl Stage {
                     }
                 };
                 let fuel = match action {
-                    Action::Transfer { .. } => 300_000,
+                    Action::Transfer { .. } | Action::SetValidators { .. } => 300_000,
                     Action::Deploy { .. } => PLENTY,
                     Action::Call { .. } => FUEL,
                 };

@@ -129,6 +129,18 @@ impl Address {
     }
 }
 
+/// Who votes on blocks.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(deny_unknown_fields)]
+pub struct Validator {
+    /// Signs its votes; the fees of its blocks go to [`Address::of_key`].
+    pub key: PublicKey,
+    /// What its vote counts.
+    pub power: u64,
+}
+
 /// What a transaction does.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Action {
@@ -158,6 +170,11 @@ pub enum Action {
         input: Vec<u8>,
         /// Moved from the sender to the contract before the method runs, in the smallest unit of the currency.
         value: u128,
+    },
+    /// Says who votes from the next block on. For the chain's governor only.
+    SetValidators {
+        /// All of them.
+        validators: Vec<Validator>,
     },
 }
 

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use slackline_executor::store::{Rocks, Store, StoreOptions, Verified, tools};
-use slackline_executor::{Block, Chain, Mode, Signatures};
+use slackline_executor::{Block, Chain, Mode};
 use slackline_node::dev::database;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -323,19 +323,13 @@ fn import(command: &Import, output: &Output) -> anyhow::Result<ExitCode> {
         }
         let block: Block = borsh::from_slice(&part).with_context(damaged)?;
         let height = block.header.height;
-        // Seen before it is stored.
-        let rehearsed = chain.rehearse_block(
-            block.transactions.clone(),
-            block.header.timestamp_ms,
-            Signatures::Verify,
-            &chain.parallelism(),
-        )?;
-        anyhow::ensure!(
-            rehearsed.header == block.header,
-            "block {height} of {from} comes out otherwise when it is executed: the database in {} ends before it",
-            path.display()
-        );
-        chain.produce_block(block.transactions, block.header.timestamp_ms)?;
+        let executed = chain.execute(block).with_context(|| {
+            format!(
+                "block {height} of {from} comes out otherwise when it is executed: the database in {} ends before it",
+                path.display()
+            )
+        })?;
+        chain.commit(executed, None)?;
     }
     bar.finish_and_clear();
     drop(chain);

@@ -10,18 +10,22 @@ mod dev;
 mod gas;
 mod inspect;
 mod key;
+mod load;
 mod names;
 mod output;
 mod proof;
 mod query;
 mod remote;
+mod start;
 mod trace;
 mod transact;
+mod validators;
 mod view;
 mod words;
 
 use clap::{Parser, Subcommand};
 use output::Output;
+use slackline_node::config::{Log, LogFormat};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -57,6 +61,20 @@ enum Command {
     Key(key::Key),
     /// Show what metering makes of a module.
     Inspect(inspect::Inspect),
+    /// Make the directory of a node with a chain of its own.
+    Init(start::Init),
+    /// Run the node of a directory, with the other validators of its chain.
+    Start(start::Start),
+    /// Check or print the settings of a node.
+    #[command(subcommand)]
+    Config(start::ConfigCommand),
+    /// Make and run several validators on this machine.
+    Testnet(start::Testnet),
+    /// Send transactions at a rate, and show how long they take.
+    Load(load::Load),
+    /// Show or change who votes on blocks.
+    #[command(subcommand)]
+    Validators(validators::Validators),
     /// Create a contract from a wasm file.
     Deploy(transact::Deploy),
     /// Call a method of a contract in a transaction.
@@ -85,6 +103,8 @@ enum Command {
     Methods(query::Methods),
     /// Show an account.
     Account(query::Account),
+    /// List the events of a contract.
+    Events(query::Events),
     /// Show a transaction and its receipt.
     Tx(query::Tx),
     /// Show a block.
@@ -96,8 +116,16 @@ enum Command {
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    let is_node = matches!(cli.command, Command::Dev(_));
-    start_logging(is_node);
+    let is_node = matches!(
+        cli.command,
+        Command::Dev(_) | Command::Start(_) | Command::Testnet(_) | Command::Load(_)
+    );
+    let log = match &cli.command {
+        // If that fails it fails again, where it is told.
+        Command::Start(start) => start.home().ok().map(|home| home.config.log),
+        _ => None,
+    };
+    start_logging(is_node, log);
     let output = Output::new(cli.json);
     let result = run(cli, is_node, &output);
     result.unwrap_or_else(|error| {
@@ -116,6 +144,15 @@ fn run(cli: Cli, is_node: bool, output: &Output) -> anyhow::Result<ExitCode> {
         let connect = || remote::Remote::connect(&cli.rpc);
         match cli.command {
             Command::Dev(command) => command.run(output).await,
+            Command::Init(command) => command.run(output),
+            Command::Start(command) => {
+                let home = command.home()?;
+                command.run(home, output).await
+            }
+            Command::Config(command) => command.run(output),
+            Command::Testnet(command) => command.run(output).await,
+            Command::Load(command) => command.run(&connect()?, &cli.rpc, output).await,
+            Command::Validators(command) => command.run(&connect()?, output).await,
             Command::Key(command) => command.run(output),
             Command::Inspect(command) => command.run(output),
             Command::Deploy(command) => command.run(&connect()?, output).await,
@@ -130,6 +167,7 @@ fn run(cli: Cli, is_node: bool, output: &Output) -> anyhow::Result<ExitCode> {
             Command::Proof(command) => command.run(connect, output).await,
             Command::Methods(command) => command.run(&connect()?, output).await,
             Command::Account(command) => command.run(&connect()?, output).await,
+            Command::Events(command) => command.run(&connect()?, output).await,
             Command::Tx(command) => command.run(&connect()?, output).await,
             Command::Block(command) => command.run(&connect()?, output).await,
             Command::Status(command) => command.run(&connect()?, output).await,
@@ -138,20 +176,26 @@ fn run(cli: Cli, is_node: bool, output: &Output) -> anyhow::Result<ExitCode> {
 }
 
 /// Logs go to standard error; `SLACKLINE_LOG` says which, as in `info,slackline_executor=debug`.
-fn start_logging(is_node: bool) {
-    let default = if is_node {
-        "info,jsonrpsee=warn"
-    } else {
-        "warn"
-    };
+fn start_logging(is_node: bool, log: Option<Log>) {
+    let log = log.unwrap_or_else(|| Log {
+        filter: if is_node {
+            Log::default().filter
+        } else {
+            "warn".to_owned()
+        },
+        ..Log::default()
+    });
     let filter =
-        EnvFilter::try_from_env("SLACKLINE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
+        EnvFilter::try_from_env("SLACKLINE_LOG").unwrap_or_else(|_| EnvFilter::new(&log.filter));
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+        .with_target(false);
+    match log.format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).init(),
+    }
 }
 
 /// A number of units, in which people may group digits with `_` or `,`.

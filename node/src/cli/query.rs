@@ -1,4 +1,4 @@
-//! Commands that look something up: `account`, `tx`, `block`, `methods`, `status`. They succeed if it is there.
+//! Commands that look something up: `account`, `events`, `tx`, `block`, `methods`, `status`. They succeed if it is there.
 
 use super::names::Names;
 use super::output::{Output, Table, grouped, printable};
@@ -18,6 +18,30 @@ use std::process::ExitCode;
 pub(crate) struct Account {
     /// An address, a development account or a key file.
     account: String,
+    /// As it was after that block.
+    #[arg(long)]
+    height: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// The contract that emitted them.
+    contract: String,
+    /// Only those with this topic.
+    #[arg(long, value_name = "HASH")]
+    topic: Option<Hash>,
+    /// From this block on.
+    #[arg(long, value_name = "HEIGHT")]
+    from: Option<u64>,
+    /// Up to this block.
+    #[arg(long, value_name = "HEIGHT")]
+    to: Option<u64>,
+    /// The `next` of the page before this one.
+    #[arg(long, value_name = "NEXT")]
+    after: Option<String>,
+    /// At most so many.
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -46,7 +70,11 @@ impl Account {
         let names = remote.names().await?;
         let address = names.resolve(&self.account)?;
         let answer = remote
-            .ask(remote.client().get_account(address.to_string()))
+            .ask(
+                remote
+                    .client()
+                    .get_account(address.to_string(), self.height),
+            )
             .await?;
         output.show(&answer, |answer| {
             let mut table = Table::default();
@@ -60,6 +88,46 @@ impl Account {
             if let Some(code) = &answer.code {
                 table.row("code", code);
             }
+            table
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Events {
+    pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
+        let contract = remote.names().await?.resolve(&self.contract)?;
+        let answer = remote
+            .ask(remote.client().get_events(
+                contract.to_string(),
+                self.topic.map(|topic| topic.to_string()),
+                self.from,
+                self.to,
+                self.after,
+                self.limit,
+            ))
+            .await?;
+        let mut words = Words::default();
+        if !answer.events.is_empty() {
+            words.learn_of(remote, &contract).await;
+        }
+        let decoded = answer.events.iter().map(|found| words.named(&found.event));
+        let decoded = Some(decoded.collect());
+        let answer = &answer;
+        output.show(&WithWords { answer, decoded }, |_| {
+            let mut table = Table::default();
+            table.row("contract", contract);
+            for found in &answer.events {
+                let place = format!(
+                    "{}-{}-{}",
+                    found.height, found.transaction_index, found.event_index
+                );
+                table.row(place, words.show_event(&found.event));
+            }
+            match &answer.next {
+                Some(next) => table.row("more", format!("--after {next}")),
+                None => table.row("events", answer.events.len()),
+            };
             table
         })?;
         Ok(ExitCode::SUCCESS)
@@ -110,7 +178,7 @@ impl Tx {
 /// What is known of what a transaction called. The contract may have been replaced since, or not have been created.
 async fn of_transaction(remote: &Remote, action: &ActionJson, receipt: &ReceiptJson) -> Words {
     let (contract, method) = match action {
-        ActionJson::Transfer { .. } => return Words::default(),
+        ActionJson::Transfer { .. } | ActionJson::SetValidators { .. } => return Words::default(),
         ActionJson::Deploy { .. } => (receipt.contract, "init"),
         ActionJson::Call {
             contract, method, ..
@@ -156,6 +224,12 @@ fn show_transaction(
         } => {
             table.row("calls", format!("{} of {contract}", printable(method)));
             show_given(table, input, value, words);
+        }
+        ActionJson::SetValidators { validators } => {
+            for (validator, index) in validators.iter().zip(0..) {
+                let label = if index == 0 { "validators" } else { "" };
+                table.row(label, format!("{} with {}", validator.key, validator.power));
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ const DEFAULT_FUEL: u64 = 100_000_000;
 
 /// Who pays for a transaction, and how much.
 #[derive(Debug, Args)]
-struct Terms {
+pub(super) struct Terms {
     /// Who signs and pays: a key file, or a development account [default: alice on a development chain].
     #[arg(long, value_name = "NAME|KEYFILE")]
     from: Option<String>,
@@ -175,6 +175,19 @@ impl Transfer {
 }
 
 impl Terms {
+    /// Sends an action without arguments or results.
+    pub(super) async fn act(
+        self,
+        action: Action,
+        status: &StatusJson,
+        remote: &Remote,
+        output: &Output,
+    ) -> anyhow::Result<ExitCode> {
+        let words = Words::default();
+        self.send(action, DEFAULT_FUEL, words, status, remote, output)
+            .await
+    }
+
     async fn send(
         self,
         action: Action,
@@ -186,13 +199,13 @@ impl Terms {
     ) -> anyhow::Result<ExitCode> {
         let names = Names::on_chain(status.chain_id);
         let key = names.sender(self.from.as_deref())?;
-        let account = remote.client().get_account(key.address().to_string());
+        let account = remote.client().get_account(key.address().to_string(), None);
         let account = remote.ask(account).await?;
         let nonce = self.nonce.unwrap_or(account.next_nonce);
         let fuel_limit = self.fuel_limit.unwrap_or(default_fuel);
         let fee = u128::from(fuel_limit).saturating_mul(self.fuel_price.into());
         let default_deposit = match &action {
-            Action::Transfer { .. } => 0,
+            Action::Transfer { .. } | Action::SetValidators { .. } => 0,
             Action::Deploy { value, .. } | Action::Call { value, .. } => account
                 .balance
                 .0

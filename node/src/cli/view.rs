@@ -27,6 +27,9 @@ pub(crate) struct View {
     /// The most fuel that it may use.
     #[arg(long, value_name = "FUEL", default_value = "100000000", value_parser = number::<u64>)]
     fuel_limit: u64,
+    /// On the state after that block.
+    #[arg(long)]
+    height: Option<u64>,
 }
 
 impl View {
@@ -46,6 +49,7 @@ impl View {
             Some(hex::encode(input)),
             caller.map(|caller| caller.to_string()),
             Some(self.fuel_limit),
+            self.height,
         );
         let answer = remote.ask(call).await?;
         let answer = &answer;

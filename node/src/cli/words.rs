@@ -165,6 +165,13 @@ impl Words {
         }
     }
 
+    /// Asks for the description of who emits events.
+    pub(super) async fn learn_of(&mut self, remote: &Remote, contract: &Address) {
+        if let Ok(Ok(description)) = of_contract(remote, contract).await {
+            self.emitters.insert(*contract, description);
+        }
+    }
+
     /// Adds how an execution ended, and what it returned, if anything.
     pub(super) fn show_outcome(&self, table: &mut Table, outcome: &OutcomeJson, names: &Names) {
         match self.error(outcome) {
@@ -195,15 +202,29 @@ impl Words {
     pub(super) fn show_events(&self, table: &mut Table, events: &[EventJson]) {
         for (event, index) in events.iter().zip(0..) {
             let label = if index == 0 { "events" } else { "" };
-            let shown = match self.event(event) {
-                Some((name, fields)) => printable(&format!("{name} {fields}")),
-                None => {
-                    let topics: Vec<String> =
-                        event.topics.iter().map(ToString::to_string).collect();
-                    format!("0x{} [{}]", event.data, topics.join(", "))
-                }
-            };
-            table.row(label, format!("of {}: {shown}", event.contract));
+            table.row(
+                label,
+                format!("of {}: {}", event.contract, self.show_event(event)),
+            );
+        }
+    }
+
+    /// A name and fields, or topics and data.
+    pub(super) fn show_event(&self, event: &EventJson) -> String {
+        match self.event(event) {
+            Some((name, fields)) => printable(&format!("{name} {fields}")),
+            None => {
+                let topics: Vec<String> = event.topics.iter().map(ToString::to_string).collect();
+                format!("0x{} [{}]", event.data, topics.join(", "))
+            }
+        }
+    }
+
+    /// For programs: null if it is not described.
+    pub(super) fn named(&self, event: &EventJson) -> Value {
+        match self.event(event) {
+            Some((name, fields)) => json!({"name": name, "fields": fields}),
+            None => Value::Null,
         }
     }
 
@@ -220,11 +241,7 @@ impl Words {
             decoded["error"] = value;
             decoded["error_doc"] = doc.into();
         }
-        let events = events.iter().map(|event| match self.event(event) {
-            Some((name, fields)) => json!({"name": name, "fields": fields}),
-            None => Value::Null,
-        });
-        decoded["events"] = events.collect();
+        decoded["events"] = events.iter().map(|event| self.named(event)).collect();
         Some(decoded)
     }
 

@@ -5,10 +5,13 @@
 
 use super::error::RpcError;
 use super::types::{
-    AbiJson, AccountJson, BlockJson, MethodsJson, StatusJson, Submitted, TraceJson,
-    TransactionAnswer, ViewJson, WaitUntil,
+    AbiJson, AccountJson, BlockJson, BlockNewsJson, EventsJson, FoundEventJson, MethodsJson,
+    ReceiptJson, SimulationJson, StatusJson, Submitted, TraceJson, TransactionAnswer, ViewJson,
+    WaitUntil,
 };
+use jsonrpsee::core::SubscriptionResult;
 use jsonrpsee::proc_macros::rpc;
+use slackline_executor::Validator;
 use slackline_executor::proof::StateAnswer;
 
 /// How long [`ApiServer::submit_transaction`] waits unless told otherwise, in milliseconds.
@@ -17,6 +20,11 @@ pub const DEFAULT_TIMEOUT_MS: u64 = 10_000;
 pub const MAX_TIMEOUT_MS: u64 = 60_000;
 /// Fuel limit of [`ApiServer::call_view`] unless told otherwise.
 pub const DEFAULT_VIEW_FUEL: u64 = 100_000_000;
+
+/// How many events [`ApiServer::get_events`] finds unless told otherwise.
+pub const DEFAULT_EVENTS: u64 = 100;
+/// How many events [`ApiServer::get_events`] finds at most.
+pub const MAX_EVENTS: u64 = 1_000;
 
 /// The methods of a node.
 #[rpc(server, client)]
@@ -42,11 +50,34 @@ pub trait Api {
     #[method(name = "get_transaction", param_kind = map, blocking)]
     fn get_transaction(&self, hash: String) -> Result<TransactionAnswer, RpcError>;
 
-    /// The balance, the nonce and the code of an account.
-    #[method(name = "get_account", param_kind = map, blocking)]
-    fn get_account(&self, address: String) -> Result<AccountJson, RpcError>;
+    /// What a transaction would come to in the next block, after what its sender has pending: outcome, fuel, the lowest fuel limit that does,
+    /// events, and the contract storage that it reads and writes; with `trace`, also the calls with the fuel of each. `transaction` is as for
+    /// `submit_transaction`, but its signature may be anything. Nothing is kept.
+    #[method(name = "simulate_transaction", param_kind = map)]
+    async fn simulate_transaction(
+        &self,
+        transaction: String,
+        trace: Option<bool>,
+    ) -> Result<SimulationJson, RpcError>;
 
-    /// Executes a method of a contract on the latest state and drops its effects.
+    /// The balance, the nonce and the code of an account; after the block at `height` if that is given, without what is pending.
+    #[method(name = "get_account", param_kind = map, blocking)]
+    fn get_account(&self, address: String, height: Option<u64>) -> Result<AccountJson, RpcError>;
+
+    /// The events of a contract, oldest first: those with `topic` at any place, if that is given, in blocks `from_height` to `to_height`. At most
+    /// `limit` (default 100, at most 1,000); `next` of the answer, as `after`, asks for those that follow.
+    #[method(name = "get_events", param_kind = map, blocking)]
+    fn get_events(
+        &self,
+        contract: String,
+        topic: Option<String>,
+        from_height: Option<u64>,
+        to_height: Option<u64>,
+        after: Option<String>,
+        limit: Option<u64>,
+    ) -> Result<EventsJson, RpcError>;
+
+    /// Executes a method of a contract on the latest state, or on that after the block at `height`, and drops its effects.
     ///
     /// `input` is hexadecimal (default: empty), `caller` what the contract sees as its caller (default: 32 zero bytes),
     /// `fuel_limit` the most fuel that it may use (default 100,000,000).
@@ -58,11 +89,16 @@ pub trait Api {
         input: Option<String>,
         caller: Option<String>,
         fuel_limit: Option<u64>,
+        height: Option<u64>,
     ) -> Result<ViewJson, RpcError>;
 
     /// A block's header and the hashes of its transactions; of the last block unless `height` says otherwise.
     #[method(name = "get_block", param_kind = map, blocking)]
     fn get_block(&self, height: Option<u64>) -> Result<BlockJson, RpcError>;
+
+    /// Who votes on the block after that at `height`, or on the next one; nobody if one node makes the blocks alone.
+    #[method(name = "get_validators", param_kind = map, blocking)]
+    fn get_validators(&self, height: Option<u64>) -> Result<Vec<Validator>, RpcError>;
 
     /// What a key of the state has after a block, of the last one unless `height` says otherwise, with the proof that it is so for a
     /// client that knows the block's hash (crate `slackline-proof`). `key` is hexadecimal: `61` and an address for an
@@ -83,6 +119,29 @@ pub trait Api {
     /// crate `slackline-abi` turns arguments, results, errors and events into JSON with it, and back.
     #[method(name = "get_abi", param_kind = map, blocking)]
     fn get_abi(&self, contract: String) -> Result<AbiJson, RpcError>;
+
+    /// Each block from now on, once it is on disk. Who is 64 blocks behind is told how many were missed, by a lower height in between.
+    #[subscription(name = "subscribe_blocks" => "block", unsubscribe = "unsubscribe_blocks", item = BlockNewsJson)]
+    async fn subscribe_blocks(&self) -> SubscriptionResult;
+
+    /// The receipt of each transaction that an account sends, from now on.
+    #[subscription(
+        name = "subscribe_receipts" => "receipt",
+        unsubscribe = "unsubscribe_receipts",
+        item = ReceiptJson,
+        param_kind = map
+    )]
+    async fn subscribe_receipts(&self, account: String) -> SubscriptionResult;
+
+    /// Each event of a contract from now on, or each that has `topic` at any place.
+    #[subscription(
+        name = "subscribe_events" => "event",
+        unsubscribe = "unsubscribe_events",
+        item = FoundEventJson,
+        param_kind = map
+    )]
+    async fn subscribe_events(&self, contract: String, topic: Option<String>)
+    -> SubscriptionResult;
 
     /// The node, its chain, and how busy they are.
     #[method(name = "get_status")]

@@ -18,9 +18,15 @@
 //! | 1010 | `no_contract` | `contract` | There is no contract at the address |
 //! | 1011 | `unknown_method` | `contract`, `method`, `available` | The contract has no such method |
 //! | 1012 | `invalid_code` | `reason` | The code is no acceptable wasm module |
+//! | 1013 | `fuel_price_too_low` | `base_price`, `got` | The most that a unit of fuel may cost is less than it costs in the next block |
+//! | 1014 | `replacement_underpriced` | `waiting`, `fuel_price`, `tip` | Another transaction with the nonce waits; it takes that price and tip to replace it |
+//! | 1015 | `replaced` | `by` | Another transaction with the nonce took its place |
+//! | 1016 | `evicted` | `price` | The mempool was full of transactions that pay more than that |
+//! | 1017 | `expired` | `height` | No block up to that height took it |
 //! | 1099 | `refused` | `reason` | Refused for a reason that has no kind yet |
 //! | 1101 | `input_too_large` | `bytes`, `limit` | The input of a view is too long |
 //! | 1201 | `no_block` | `height`, `head` | The chain has not come so far |
+//! | 1202 | `pruned` | `height`, `oldest` | The state after that block is not kept any more |
 //! | 1301 | `try_again_later` | `reason` | The node is busy; the same request may succeed later |
 //! | 1302 | `node_stopping` | `hash` if known | The node is shutting down; the transaction may have to be sent again |
 //! | 1303 | `node_failed` | `reason`, `hash` if known | A block could not be stored; nothing is accepted until a restart |
@@ -33,7 +39,7 @@
 //! get HTTP status 429 and no JSON.
 
 use super::types::Amount;
-use crate::producer::SubmitError;
+use crate::producer::{Dropped, SubmitError};
 use crate::views::WorkError;
 use jsonrpsee::types::ErrorObjectOwned;
 use serde::{Deserialize, Serialize};
@@ -88,6 +94,29 @@ pub enum RpcError {
     /// Returned by `submit_transaction` for a deployment of something that cannot be a contract.
     #[error("the code is refused: {reason}")]
     InvalidCode { reason: String },
+    /// Returned by `submit_transaction` for a fuel price below the next block's base price.
+    #[error("a fuel price of {got} is too low; the base price is {base_price}")]
+    FuelPriceTooLow { base_price: u64, got: u64 },
+    /// Returned by `submit_transaction` if another one with the nonce waits and this one does not pay enough more.
+    #[error(
+        "{waiting} has the same nonce; to replace it takes a fuel price of {fuel_price} and a tip of {tip}"
+    )]
+    ReplacementUnderpriced {
+        waiting: Hash,
+        fuel_price: u64,
+        tip: u64,
+    },
+    /// Returned by `submit_transaction` to who waits for one that another one with its nonce has replaced.
+    #[error("replaced by {by}")]
+    Replaced { by: Hash },
+    /// Returned by `submit_transaction` to who waits for one that had to leave a full mempool.
+    #[error(
+        "evicted from a full mempool; an effective fuel price above {price} would have kept it"
+    )]
+    Evicted { price: u64 },
+    /// Returned by `submit_transaction` to who waits for one that no block took.
+    #[error("expired: no block up to height {height} took it")]
+    Expired { height: u64 },
     /// Returned by `submit_transaction` and `call_view` when the chain refuses for a reason that this list does not have.
     #[error("refused: {reason}")]
     Refused { reason: String },
@@ -97,6 +126,9 @@ pub enum RpcError {
     /// Returned by `get_block` for a height above the head's.
     #[error("there is no block {height}; the chain is at {head}")]
     NoBlock { height: u64, head: u64 },
+    /// Returned by methods with a height for one whose state is pruned.
+    #[error("the state of height {height} is not kept any more; the oldest is that of {oldest}")]
+    Pruned { height: u64, oldest: u64 },
     /// Returned by `submit_transaction` and `call_view` when as much waits as may wait.
     #[error("{reason}; try again later")]
     TryAgainLater { reason: String },
@@ -148,9 +180,15 @@ impl RpcError {
             RpcError::NoContract { .. } => 1010,
             RpcError::UnknownMethod { .. } => 1011,
             RpcError::InvalidCode { .. } => 1012,
+            RpcError::FuelPriceTooLow { .. } => 1013,
+            RpcError::ReplacementUnderpriced { .. } => 1014,
+            RpcError::Replaced { .. } => 1015,
+            RpcError::Evicted { .. } => 1016,
+            RpcError::Expired { .. } => 1017,
             RpcError::Refused { .. } => 1099,
             RpcError::InputTooLarge { .. } => 1101,
             RpcError::NoBlock { .. } => 1201,
+            RpcError::Pruned { .. } => 1202,
             RpcError::TryAgainLater { .. } => 1301,
             RpcError::NodeStopping { .. } => 1302,
             RpcError::NodeFailed { .. } => 1303,
@@ -209,6 +247,10 @@ impl From<&AdmitError> for RpcError {
                 maximum: *maximum,
                 got: *got,
             },
+            AdmitError::FuelPriceTooLow { base_price, got } => RpcError::FuelPriceTooLow {
+                base_price: *base_price,
+                got: *got,
+            },
             AdmitError::NoContract(contract) => RpcError::NoContract {
                 contract: *contract,
             },
@@ -229,6 +271,26 @@ impl From<&AdmitError> for RpcError {
             other => RpcError::Refused {
                 reason: other.to_string(),
             },
+        }
+    }
+}
+
+impl From<&Dropped> for RpcError {
+    fn from(reason: &Dropped) -> RpcError {
+        match *reason {
+            Dropped::Refused(ref error) => RpcError::from(&**error),
+            Dropped::NonceUsed { expected, got } => RpcError::NonceTooLow { expected, got },
+            Dropped::Orphaned { expected, got } => RpcError::NonceTooHigh { expected, got },
+            Dropped::InsufficientBalance { needed, available } => RpcError::InsufficientBalance {
+                needed: Amount(needed),
+                available: Amount(available),
+            },
+            Dropped::FuelPriceTooLow { base_price, got } => {
+                RpcError::FuelPriceTooLow { base_price, got }
+            }
+            Dropped::Replaced { by } => RpcError::Replaced { by },
+            Dropped::Evicted { price, .. } => RpcError::Evicted { price },
+            Dropped::Expired { height } => RpcError::Expired { height },
         }
     }
 }
@@ -270,8 +332,14 @@ impl From<&ViewError> for RpcError {
 
 impl From<&StoreError> for RpcError {
     fn from(error: &StoreError) -> RpcError {
-        RpcError::Storage {
-            reason: error.to_string(),
+        match *error {
+            StoreError::OutsideWindow { height, head, .. } if height > head => {
+                RpcError::NoBlock { height, head }
+            }
+            StoreError::OutsideWindow { height, oldest, .. } => RpcError::Pruned { height, oldest },
+            _ => RpcError::Storage {
+                reason: error.to_string(),
+            },
         }
     }
 }
@@ -286,6 +354,15 @@ impl From<SubmitError> for RpcError {
     fn from(error: SubmitError) -> RpcError {
         match error {
             SubmitError::Refused(error) => RpcError::from(&error),
+            SubmitError::Underpriced {
+                waiting,
+                fuel_price,
+                tip,
+            } => RpcError::ReplacementUnderpriced {
+                waiting,
+                fuel_price,
+                tip,
+            },
             SubmitError::TryAgainLater(reason) => RpcError::TryAgainLater { reason },
             SubmitError::Stopping => RpcError::NodeStopping { hash: None },
             SubmitError::Failed(reason) => RpcError::NodeFailed { reason, hash: None },
@@ -353,9 +430,25 @@ mod tests {
                 available: vec![text()],
             },
             RpcError::InvalidCode { reason: text() },
+            RpcError::FuelPriceTooLow {
+                base_price: 2,
+                got: 1,
+            },
+            RpcError::ReplacementUnderpriced {
+                waiting: Hash([1; 32]),
+                fuel_price: 2,
+                tip: 1,
+            },
+            RpcError::Replaced { by: Hash([1; 32]) },
+            RpcError::Evicted { price: 1 },
+            RpcError::Expired { height: 1 },
             RpcError::Refused { reason: text() },
             RpcError::InputTooLarge { bytes: 1, limit: 2 },
             RpcError::NoBlock { height: 1, head: 2 },
+            RpcError::Pruned {
+                height: 1,
+                oldest: 2,
+            },
             RpcError::TryAgainLater { reason: text() },
             RpcError::NodeStopping { hash: None },
             RpcError::NodeFailed {
@@ -382,14 +475,20 @@ mod tests {
             RpcError::NoContract { .. } => 10,
             RpcError::UnknownMethod { .. } => 11,
             RpcError::InvalidCode { .. } => 12,
-            RpcError::Refused { .. } => 13,
-            RpcError::InputTooLarge { .. } => 14,
-            RpcError::NoBlock { .. } => 15,
-            RpcError::TryAgainLater { .. } => 16,
-            RpcError::NodeStopping { .. } => 17,
-            RpcError::NodeFailed { .. } => 18,
-            RpcError::Storage { .. } => 19,
-            RpcError::Internal { .. } => 20,
+            RpcError::FuelPriceTooLow { .. } => 13,
+            RpcError::ReplacementUnderpriced { .. } => 14,
+            RpcError::Replaced { .. } => 15,
+            RpcError::Evicted { .. } => 16,
+            RpcError::Expired { .. } => 17,
+            RpcError::Refused { .. } => 18,
+            RpcError::InputTooLarge { .. } => 19,
+            RpcError::NoBlock { .. } => 20,
+            RpcError::Pruned { .. } => 21,
+            RpcError::TryAgainLater { .. } => 22,
+            RpcError::NodeStopping { .. } => 23,
+            RpcError::NodeFailed { .. } => 24,
+            RpcError::Storage { .. } => 25,
+            RpcError::Internal { .. } => 26,
         }
     }
 

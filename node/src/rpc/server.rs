@@ -3,34 +3,36 @@
 //! What can take long runs elsewhere: admission and views on their [`Workers`], database reads on the runtime's threads
 //! for blocking calls. The threads that serve connections only wait.
 
-use super::api::{ApiServer, DEFAULT_TIMEOUT_MS, DEFAULT_VIEW_FUEL, MAX_TIMEOUT_MS};
+use super::api::{
+    ApiServer, DEFAULT_EVENTS, DEFAULT_TIMEOUT_MS, DEFAULT_VIEW_FUEL, MAX_EVENTS, MAX_TIMEOUT_MS,
+};
 use super::error::RpcError;
 use super::types::{
-    AbiJson, AccountJson, BlockJson, MempoolJson, MethodsJson, NodeState, ParamsJson, StatusJson,
-    SubmitStatus, Submitted, TraceJson, TransactionAnswer, TransactionStatus, ViewJson, WaitUntil,
-    parse_hex,
+    AbiJson, AccountJson, BlockJson, BlockNewsJson, EventsJson, FoundEventJson, MempoolJson,
+    MethodsJson, NodeState, ParamsJson, ReceiptJson, SimulationJson, StatusJson, SubmitStatus,
+    Submitted, TraceJson, TransactionAnswer, TransactionStatus, ViewJson, WaitUntil, cursor,
+    footprint, parse_cursor, parse_hex,
 };
-use crate::mempool::Verdict;
-use crate::producer::{Health, Producer, Progress};
+use crate::config;
+use crate::producer::{Health, News, Producer, Progress, Verdict};
 use crate::views::Workers;
-use jsonrpsee::core::async_trait;
-use jsonrpsee::server::{BatchRequestConfig, Server, ServerConfig};
+use jsonrpsee::core::{SubscriptionResult, async_trait};
+use jsonrpsee::server::{
+    BatchRequestConfig, PendingSubscriptionSink, Server, ServerConfig, SubscriptionSink,
+};
+use serde::Serialize;
 use slackline_executor::params::Limits;
 use slackline_executor::proof::StateAnswer;
 use slackline_executor::trace::Detail;
-use slackline_executor::{Address, Chain, ExecutionError, StoreError, ViewCall, ViewError};
+use slackline_executor::{Address, Chain, EventQuery, Hash, Validator, ViewCall, ViewError};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
-/// Most requests over HTTP and sessions over WebSocket at a time, together.
-pub const MAX_CONNECTIONS: u32 = 250;
-/// Most requests in a batch.
-pub const MAX_BATCH: u32 = 100;
 /// Room in a request for everything but the hexadecimal transaction, in bytes.
 const REQUEST_SLACK_BYTES: usize = 64 << 10;
 /// Room in a response for everything but hexadecimal data, in bytes. A revert's message comes a second time as text,
@@ -149,7 +151,7 @@ impl ApiServer for Handler {
                 hash,
                 receipt: Some((&*receipt).into()),
             }),
-            Some(Verdict::Dropped(error)) => Err(RpcError::from(&*error)),
+            Some(Verdict::Dropped(reason)) => Err(RpcError::from(&reason)),
             // Closed: the producer says why before it closes tickets.
             None => Err(match self.failure() {
                 Some(reason) => RpcError::NodeFailed {
@@ -193,11 +195,79 @@ impl ApiServer for Handler {
         })
     }
 
-    fn get_account(&self, address: String) -> Result<AccountJson, RpcError> {
+    async fn simulate_transaction(
+        &self,
+        transaction: String,
+        trace: Option<bool>,
+    ) -> Result<SimulationJson, RpcError> {
+        let bytes = parse_hex(&transaction).map_err(|reason| invalid("transaction", reason))?;
+        let (chain, producer) = (self.chain.clone(), self.producer.clone());
+        let estimating = move || -> Result<_, RpcError> {
+            let signed = chain
+                .decode(&bytes)
+                .map_err(|error| RpcError::from(&error))?;
+            let sender = signed.transaction.sender_address();
+            let pending = producer.pending_of(&sender, signed.transaction.nonce);
+            let estimate = chain.estimate(&pending, &signed);
+            let estimate =
+                estimate.map_err(|error| RpcError::from(&ViewError::Execution(error)))?;
+            estimate.map_err(|error| RpcError::from(&error))
+        };
+        let estimate = self.views.run(estimating).await??;
+        Ok(SimulationJson {
+            receipt: (&estimate.receipt).into(),
+            minimum_fuel_limit: estimate.minimum_fuel_limit,
+            footprint: estimate.call.as_ref().map(footprint).unwrap_or_default(),
+            call: estimate.call.filter(|_| trace == Some(true)),
+        })
+    }
+
+    fn get_account(&self, address: String, height: Option<u64>) -> Result<AccountJson, RpcError> {
         let address = parse("address", &address)?;
-        let account = self.chain.account(&address)?;
-        let next_nonce = self.producer.next_nonce(&address, account.nonce);
+        let (account, next_nonce) = match height {
+            Some(height) => {
+                let account = self.chain.account_at(&address, height)?;
+                let nonce = account.nonce;
+                (account, nonce)
+            }
+            None => {
+                let account = self.chain.account(&address)?;
+                let next_nonce = self.producer.next_nonce(&address, account.nonce);
+                (account, next_nonce)
+            }
+        };
         Ok(AccountJson::new(address, account, next_nonce))
+    }
+
+    fn get_events(
+        &self,
+        contract: String,
+        topic: Option<String>,
+        from_height: Option<u64>,
+        to_height: Option<u64>,
+        after: Option<String>,
+        limit: Option<u64>,
+    ) -> Result<EventsJson, RpcError> {
+        let limit = limit.unwrap_or(DEFAULT_EVENTS);
+        if !(1..=MAX_EVENTS).contains(&limit) {
+            return Err(invalid("limit", format!("between 1 and {MAX_EVENTS}")));
+        }
+        let query = EventQuery {
+            contract: parse("contract", &contract)?,
+            topic: topic.map(|topic| parse("topic", &topic)).transpose()?,
+            from: from_height.unwrap_or(0),
+            to: to_height.unwrap_or(u64::MAX),
+            after: after
+                .map(|after| parse_cursor(&after).map_err(|reason| invalid("after", reason)))
+                .transpose()?,
+        };
+        let found = self.chain.events(&query, limit as usize)?;
+        let full = found.len() as u64 == limit;
+        let last = found.last().filter(|_| full);
+        Ok(EventsJson {
+            next: last.map(|last| cursor(&last.position)),
+            events: found.iter().map(FoundEventJson::from).collect(),
+        })
     }
 
     async fn call_view(
@@ -207,6 +277,7 @@ impl ApiServer for Handler {
         input: Option<String>,
         caller: Option<String>,
         fuel_limit: Option<u64>,
+        height: Option<u64>,
     ) -> Result<ViewJson, RpcError> {
         let call = ViewCall {
             contract: parse("contract", &contract)?,
@@ -217,7 +288,11 @@ impl ApiServer for Handler {
             fuel_limit: fuel_limit.unwrap_or(DEFAULT_VIEW_FUEL),
         };
         let chain = self.chain.clone();
-        let result = self.views.run(move || chain.view(&call)).await?;
+        let viewing = move || match height {
+            Some(height) => chain.view_at(&call, height),
+            None => chain.view(&call),
+        };
+        let result = self.views.run(viewing).await?;
         result
             .map(|result| (&result).into())
             .map_err(|error| (&error).into())
@@ -232,17 +307,16 @@ impl ApiServer for Handler {
         }
     }
 
+    fn get_validators(&self, height: Option<u64>) -> Result<Vec<Validator>, RpcError> {
+        let height = height.unwrap_or_else(|| self.chain.head().height);
+        Ok(self.chain.validators(height)?)
+    }
+
     fn get_proof(&self, key: String, height: Option<u64>) -> Result<StateAnswer, RpcError> {
         let key = parse_hex(&key).map_err(|reason| invalid("key", reason))?;
         let last = self.chain.head().height;
         let height = height.unwrap_or(last);
-        self.chain.prove(&key, height).map_err(|error| match error {
-            StoreError::OutsideWindow { height, head, .. } if height > head => {
-                RpcError::NoBlock { height, head }
-            }
-            StoreError::OutsideWindow { .. } => invalid("height", error.to_string()),
-            error => (&error).into(),
-        })
+        Ok(self.chain.prove(&key, height)?)
     }
 
     async fn trace_transaction(&self, hash: String) -> Result<TraceJson, RpcError> {
@@ -258,9 +332,6 @@ impl ApiServer for Handler {
                 "hash",
                 "no block has a transaction with it".to_owned(),
             )),
-            Err(ExecutionError::Store(error @ StoreError::OutsideWindow { .. })) => {
-                Err(invalid("hash", error.to_string()))
-            }
             Err(error) => Err((&ViewError::Execution(error)).into()),
         }
     }
@@ -284,6 +355,82 @@ impl ApiServer for Handler {
             // Whoever deployed the contract may have written anything there.
             abi: abi.and_then(|abi| serde_json::from_slice(&abi).ok()),
         })
+    }
+
+    async fn subscribe_blocks(&self, pending: PendingSubscriptionSink) -> SubscriptionResult {
+        let sink = pending.accept().await?;
+        let shown = |news: &News| {
+            vec![BlockNewsJson {
+                hash: news.header.hash(),
+                header: news.header.clone(),
+                transactions: news
+                    .receipts
+                    .iter()
+                    .map(|(_, receipt)| receipt.transaction)
+                    .collect(),
+            }]
+        };
+        tokio::spawn(forward(self.producer.subscribe(), sink, shown));
+        Ok(())
+    }
+
+    async fn subscribe_receipts(
+        &self,
+        pending: PendingSubscriptionSink,
+        account: String,
+    ) -> SubscriptionResult {
+        let account: Address = match parse("account", &account) {
+            Ok(account) => account,
+            Err(error) => return refuse(pending, error).await,
+        };
+        let sink = pending.accept().await?;
+        let shown = move |news: &News| {
+            let own = news
+                .receipts
+                .iter()
+                .filter(|(sender, _)| *sender == account);
+            own.map(|(_, receipt)| ReceiptJson::from(&**receipt))
+                .collect()
+        };
+        tokio::spawn(forward(self.producer.subscribe(), sink, shown));
+        Ok(())
+    }
+
+    async fn subscribe_events(
+        &self,
+        pending: PendingSubscriptionSink,
+        contract: String,
+        topic: Option<String>,
+    ) -> SubscriptionResult {
+        let parsed = parse::<Address>("contract", &contract).and_then(|contract| {
+            let topic: Option<Hash> = topic.map(|topic| parse("topic", &topic)).transpose()?;
+            Ok((contract, topic))
+        });
+        let (contract, topic) = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => return refuse(pending, error).await,
+        };
+        let sink = pending.accept().await?;
+        let shown = move |news: &News| {
+            let mut found = Vec::new();
+            for (_, receipt) in &news.receipts {
+                for (event, index) in receipt.events.iter().zip(0..) {
+                    let wanted = topic.is_none_or(|topic| event.topics.contains(&topic));
+                    if event.contract == contract && wanted {
+                        found.push(FoundEventJson {
+                            height: receipt.height,
+                            transaction_index: receipt.index,
+                            event_index: index,
+                            transaction: receipt.transaction,
+                            event: event.into(),
+                        });
+                    }
+                }
+            }
+            found
+        };
+        tokio::spawn(forward(self.producer.subscribe(), sink, shown));
+        Ok(())
     }
 
     fn get_status(&self) -> Result<StatusJson, RpcError> {
@@ -327,12 +474,44 @@ impl ApiServer for Handler {
     }
 }
 
+async fn refuse(pending: PendingSubscriptionSink, error: RpcError) -> SubscriptionResult {
+    pending.reject(error).await;
+    Ok(())
+}
+
+/// Sends what `shown` makes of each block. A session that does not read has its subscription ended when its buffer is full, and costs no more than that.
+async fn forward<T: Serialize>(
+    mut blocks: broadcast::Receiver<Arc<News>>,
+    mut sink: SubscriptionSink,
+    shown: impl Fn(&News) -> Vec<T>,
+) {
+    loop {
+        let news = tokio::select! {
+            news = blocks.recv() => news,
+            () = sink.closed() => return,
+        };
+        let news = match news {
+            Ok(news) => news,
+            Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        for item in shown(&news) {
+            let Ok(message) = serde_json::value::to_raw_value(&item) else {
+                return;
+            };
+            if sink.try_send(message).is_err() {
+                return;
+            }
+        }
+    }
+}
+
 /// Opens the port. Nothing is served before [`Server::start`], and connections wait until then.
 ///
 /// # Errors
 ///
 /// The address cannot be listened on.
-pub async fn listen(address: SocketAddr, limits: &Limits) -> io::Result<Server> {
+pub async fn listen(address: SocketAddr, rpc: &config::Rpc, limits: &Limits) -> io::Result<Server> {
     let bytes = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
     // The largest answers are a call's input, and the data and the events of a receipt; two digits for a byte.
     let event = limits.event_bytes + 32 * (1 + limits.event_topics) + 64;
@@ -341,8 +520,9 @@ pub async fn listen(address: SocketAddr, limits: &Limits) -> io::Result<Server> 
     let config = ServerConfig::builder()
         .max_request_body_size(bytes(2 * limits.transaction_bytes + REQUEST_SLACK_BYTES))
         .max_response_body_size(bytes(answer + RESPONSE_SLACK_BYTES))
-        .max_connections(MAX_CONNECTIONS)
-        .set_batch_request_config(BatchRequestConfig::Limit(MAX_BATCH))
+        .max_connections(rpc.max_connections)
+        .max_subscriptions_per_connection(rpc.max_subscriptions)
+        .set_batch_request_config(BatchRequestConfig::Limit(rpc.max_batch))
         .build();
     Server::builder().set_config(config).build(address).await
 }

@@ -6,11 +6,12 @@
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use slackline_executor::trace::CallTrace;
+use slackline_executor::trace::{AccessKind, CallTrace, Step};
 use slackline_executor::{
-    AbortReason, Account, Action, Address, Block, Event, Hash, Header, MeteringStats, Mode,
-    Outcome, PublicKey, Receipt, SignedTransaction, ViewResult,
+    AbortReason, Account, Action, Address, Block, Event, EventAt, EventPosition, Hash, Header,
+    MeteringStats, Mode, Outcome, PublicKey, Receipt, SignedTransaction, Validator, ViewResult,
 };
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// An amount in the smallest unit of the currency; a decimal string in JSON.
@@ -191,6 +192,11 @@ pub enum ActionJson {
         /// Currency for the contract.
         value: Amount,
     },
+    /// Says who votes.
+    SetValidators {
+        /// All of them.
+        validators: Vec<Validator>,
+    },
 }
 
 impl From<&SignedTransaction> for TransactionJson {
@@ -224,6 +230,9 @@ impl From<&SignedTransaction> for TransactionJson {
                     method: method.clone(),
                     input: HexBytes(input.clone()),
                     value: Amount(*value),
+                },
+                Action::SetValidators { validators } => ActionJson::SetValidators {
+                    validators: validators.clone(),
                 },
             },
         }
@@ -370,6 +379,139 @@ impl From<&Receipt> for ReceiptJson {
             events: receipt.events.iter().map(EventJson::from).collect(),
             contract: receipt.contract,
         }
+    }
+}
+
+/// What [`subscribe_blocks`](super::api::ApiServer::subscribe_blocks) sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockNewsJson {
+    /// The block's hash.
+    pub hash: Hash,
+    /// Its header.
+    pub header: Header,
+    /// The hashes of its transactions, in order.
+    pub transactions: Vec<Hash>,
+}
+
+/// Answer to [`simulate_transaction`](super::api::ApiServer::simulate_transaction).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SimulationJson {
+    /// What the transaction would come to.
+    pub receipt: ReceiptJson,
+    /// The lowest fuel limit with which it comes to that, or at most a thousandth more; not there after an abort.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_fuel_limit: Option<u64>,
+    /// The keys that contracts would use, by contract and key.
+    pub footprint: Vec<FootprintJson>,
+    /// What would happen in it, if it calls a contract and that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallTrace>,
+}
+
+/// A key of a contract's storage that an execution uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FootprintJson {
+    /// The contract.
+    pub contract: Address,
+    /// Its key.
+    pub key: HexBytes,
+    /// Whether it reads what is there, or whether anything is.
+    pub read: bool,
+    /// Whether it writes or deletes it. Writes of calls that failed are counted.
+    pub written: bool,
+}
+
+/// The keys that are used in `call`.
+pub(crate) fn footprint(call: &CallTrace) -> Vec<FootprintJson> {
+    let mut keys = BTreeMap::new();
+    let mut calls = vec![call];
+    while let Some(call) = calls.pop() {
+        for step in &call.steps {
+            match step {
+                Step::Call(inner) => calls.push(inner),
+                Step::Storage(access) => {
+                    let used: &mut (bool, bool) =
+                        keys.entry((call.contract, access.key.clone())).or_default();
+                    match access.kind {
+                        AccessKind::Get | AccessKind::Has | AccessKind::Next => used.0 = true,
+                        AccessKind::Set | AccessKind::Delete => used.1 = true,
+                    }
+                }
+                Step::Refused(_) | Step::Event(_) => {}
+            }
+        }
+    }
+    let keys = keys.into_iter();
+    keys.map(|((contract, key), (read, written))| FootprintJson {
+        contract,
+        key: HexBytes(key),
+        read,
+        written,
+    })
+    .collect()
+}
+
+/// Answer to [`get_events`](super::api::ApiServer::get_events).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsJson {
+    /// In the order of the chain.
+    pub events: Vec<FoundEventJson>,
+    /// What to ask for the events after these with; not there if there are none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// An event of a block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundEventJson {
+    /// Height of the block.
+    pub height: u64,
+    /// Index of the transaction in the block.
+    pub transaction_index: u32,
+    /// Index of the event in the transaction's receipt.
+    pub event_index: u32,
+    /// Hash of the transaction.
+    pub transaction: Hash,
+    /// The event.
+    #[serde(flatten)]
+    pub event: EventJson,
+}
+
+impl From<&EventAt> for FoundEventJson {
+    fn from(found: &EventAt) -> FoundEventJson {
+        FoundEventJson {
+            height: found.position.height,
+            transaction_index: found.position.transaction,
+            event_index: found.position.event,
+            transaction: found.transaction,
+            event: (&found.event).into(),
+        }
+    }
+}
+
+/// The text of a place in the chain's events.
+pub(crate) fn cursor(position: &EventPosition) -> String {
+    let EventPosition {
+        height,
+        transaction,
+        event,
+    } = position;
+    format!("{height}-{transaction}-{event}")
+}
+
+/// The place that [`cursor`] has made `text` of.
+pub(crate) fn parse_cursor(text: &str) -> Result<EventPosition, String> {
+    let wrong = || "not the `next` of an answer".to_owned();
+    let mut parts = text.split('-');
+    let mut part = || parts.next().ok_or_else(wrong);
+    let position = EventPosition {
+        height: part()?.parse().map_err(|_| wrong())?,
+        transaction: part()?.parse().map_err(|_| wrong())?,
+        event: part()?.parse().map_err(|_| wrong())?,
+    };
+    match parts.next() {
+        None => Ok(position),
+        Some(_) => Err(wrong()),
     }
 }
 

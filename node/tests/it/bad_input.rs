@@ -6,10 +6,10 @@ use jsonrpsee::core::params::{ArrayParams, ObjectParams};
 use jsonrpsee::http_client::HttpClient;
 use serde_json::{Value, json};
 use slackline_executor::{Action, Address, Hash, SignedTransaction};
+use slackline_node::config::Rpc;
 use slackline_node::dev::{DEV_BALANCE, DEV_CHAIN_ID};
 use slackline_node::keys::Key;
 use slackline_node::rpc::api::ApiClient;
-use slackline_node::rpc::server::{MAX_BATCH, MAX_CONNECTIONS};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -273,6 +273,7 @@ async fn parameters_that_make_no_sense() {
             input,
             caller.map(str::to_owned),
             fuel,
+            None,
         )
     };
     let invalid = |(code, data): (i32, Value), parameter: &str| {
@@ -327,7 +328,7 @@ async fn parameters_that_make_no_sense() {
     );
 
     invalid(
-        refusal(client.get_account("alice".to_owned()).await),
+        refusal(client.get_account("alice".to_owned(), None).await),
         "address",
     );
     invalid(
@@ -431,9 +432,12 @@ async fn requests_that_are_none() {
 
     let status = r#"{"jsonrpc":"2.0","id":1,"method":"get_status"}"#;
     let batch = |length| format!("[{}]", vec![status; length].join(","));
-    let (_, answers) = post(&node, &batch(MAX_BATCH as usize)).await;
-    assert_eq!(answers.as_array().unwrap().len(), MAX_BATCH as usize);
-    let (_, answer) = post(&node, &batch(MAX_BATCH as usize + 1)).await;
+    let (_, answers) = post(&node, &batch(Rpc::default().max_batch as usize)).await;
+    assert_eq!(
+        answers.as_array().unwrap().len(),
+        Rpc::default().max_batch as usize
+    );
+    let (_, answer) = post(&node, &batch(Rpc::default().max_batch as usize + 1)).await;
     assert_eq!(answer["error"]["code"], -32010, "{answer}");
     assert_unharmed(&client, head, 0).await;
     node.stop().await.unwrap();
@@ -444,7 +448,7 @@ async fn requests_beyond_the_limit() {
     let (node, client) = node().await;
     let head = client.get_status().await.unwrap().head;
     let mut slow = Vec::new();
-    for _ in 0..MAX_CONNECTIONS {
+    for _ in 0..Rpc::default().max_connections {
         slow.push(half_a_request(node.address()).await);
     }
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"get_status"}"#;

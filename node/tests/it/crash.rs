@@ -25,7 +25,7 @@ async fn stream(
     sent: mpsc::UnboundedSender<SignedTransaction>,
     acknowledged: mpsc::UnboundedSender<ReceiptJson>,
 ) {
-    let Ok(account) = client.get_account(key.address().to_string()).await else {
+    let Ok(account) = client.get_account(key.address().to_string(), None).await else {
         return;
     };
     let room = Arc::new(Semaphore::new(IN_FLIGHT));
@@ -77,7 +77,7 @@ async fn assert_consistent(client: &HttpClient) {
     let mut nonces = 0;
     for name in DEV_NAMES {
         nonces += client
-            .get_account(address(name).to_string())
+            .get_account(address(name).to_string(), None)
             .await
             .unwrap()
             .nonce;

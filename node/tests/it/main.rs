@@ -12,3 +12,4 @@ mod hostile;
 mod process;
 mod rpc;
 mod support;
+mod testnet;

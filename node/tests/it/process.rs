@@ -47,7 +47,23 @@ impl Dev {
         Dev::spawn(command.env("SLACKLINE_LOG", "off").stderr(Stdio::piped()))
     }
 
-    fn spawn(command: &mut Command) -> Dev {
+    /// Starts the node of a directory, that decides on blocks with others.
+    pub(crate) fn validator(dir: &Path) -> Dev {
+        let mut command = slackline();
+        command
+            .args(["start", "--print-json", "--data-dir"])
+            .arg(dir)
+            .stderr(
+                std::fs::File::options()
+                    .create(true)
+                    .append(true)
+                    .open(dir.join("log"))
+                    .unwrap(),
+            );
+        Dev::spawn(&mut command)
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> Dev {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -79,6 +95,11 @@ impl Dev {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Sends `signal`.
+    pub(crate) fn send(&self, signal: &str) {
+        send(&self.child, signal);
     }
 
     /// Sends `signal`, and waits for the end.

@@ -59,18 +59,18 @@ async fn a_transfer_from_submission_to_receipt() {
     );
 
     let payer = client
-        .get_account(alice.address().to_string())
+        .get_account(alice.address().to_string(), None)
         .await
         .unwrap();
     assert_eq!(payer.balance, Amount(DEV_BALANCE - 1000 - receipt.fee.0));
     assert_eq!((payer.nonce, payer.next_nonce, payer.code), (1, 1, None));
-    let payee = client.get_account(format!("0x{bob}")).await.unwrap();
+    let payee = client.get_account(format!("0x{bob}"), None).await.unwrap();
     assert_eq!(
         (payee.balance, payee.nonce),
         (Amount(DEV_BALANCE + 1000), 0)
     );
     let nobody = client
-        .get_account(Address([1; 32]).to_string())
+        .get_account(Address([1; 32]).to_string(), None)
         .await
         .unwrap();
     assert_eq!(
@@ -110,7 +110,7 @@ async fn a_contract_in_all_its_moods() {
     assert_eq!(methods, METHODS);
     assert!(
         client
-            .get_account(contract.to_string())
+            .get_account(contract.to_string(), None)
             .await
             .unwrap()
             .code
@@ -164,6 +164,7 @@ async fn a_contract_in_all_its_moods() {
             Some(input.to_owned()),
             None,
             Some(1_000_000),
+            None,
         )
     };
     let got = view("get", "").await.unwrap();
@@ -232,7 +233,7 @@ async fn submitting_again_is_no_error() {
     );
     assert_eq!(pending.transaction.unwrap().nonce, 2);
     let account = client
-        .get_account(alice.address().to_string())
+        .get_account(alice.address().to_string(), None)
         .await
         .unwrap();
     assert_eq!((account.nonce, account.next_nonce), (1, 3));
@@ -256,7 +257,7 @@ async fn submitting_again_is_no_error() {
     }
     assert_eq!(
         client
-            .get_account(alice.address().to_string())
+            .get_account(alice.address().to_string(), None)
             .await
             .unwrap()
             .nonce,
@@ -314,7 +315,7 @@ async fn many_senders_at_once_each_transaction_once() {
     for name in DEV_NAMES {
         assert_eq!(
             client
-                .get_account(address(name).to_string())
+                .get_account(address(name).to_string(), None)
                 .await
                 .unwrap()
                 .nonce,
@@ -363,7 +364,14 @@ async fn a_directory_goes_on_where_it_was() {
         .unwrap();
     assert_eq!(found.receipt, Some(receipt));
     let got = client
-        .call_view(contract.to_string(), "get".to_owned(), None, None, None)
+        .call_view(
+            contract.to_string(),
+            "get".to_owned(),
+            None,
+            None,
+            None,
+            None,
+        )
         .await
         .unwrap();
     assert_eq!(got.outcome.data.0, b"before");
@@ -487,7 +495,14 @@ async fn stopping_finishes_what_is_under_way_and_frees_the_directory() {
         let (asking, contract) = (session.clone(), contract.to_string());
         views.push(tokio::spawn(async move {
             asking
-                .call_view(contract, "spin".to_owned(), None, None, Some(200_000_000))
+                .call_view(
+                    contract,
+                    "spin".to_owned(),
+                    None,
+                    None,
+                    Some(200_000_000),
+                    None,
+                )
                 .await
         }));
         // One message after the other: when this one is answered, the node has the view.
@@ -543,7 +558,14 @@ async fn stopping_waits_for_views_whose_callers_have_gone() {
     let asking = session.clone();
     let view = tokio::spawn(async move {
         asking
-            .call_view(contract, "spin".to_owned(), None, None, Some(1_000_000_000))
+            .call_view(
+                contract,
+                "spin".to_owned(),
+                None,
+                None,
+                Some(1_000_000_000),
+                None,
+            )
             .await
     });
     tokio::task::yield_now().await;
@@ -552,5 +574,151 @@ async fn stopping_waits_for_views_whose_callers_have_gone() {
     drop(session);
     node.stop().await.unwrap();
     let (node, _) = node_in(dir.path().to_owned()).await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_past_and_what_would_be() {
+    let (node, client) = node().await;
+    let alice = key("alice");
+    let contract = deployed(&client, &alice, 0).await;
+    let name = contract.to_string();
+    for nonce in 1..=5 {
+        let value = format!("value {nonce}");
+        execute(
+            &client,
+            &call(&alice, nonce, contract, "put", value.as_bytes()),
+        )
+        .await;
+    }
+    // Heights 2 to 6 have an event each.
+    let events = |from, to, after: Option<String>, limit| {
+        client.get_events(name.clone(), None, from, to, after, limit)
+    };
+    let all = events(None, None, None, None).await.unwrap();
+    let heights: Vec<u64> = all.events.iter().map(|found| found.height).collect();
+    assert_eq!((heights, all.next), (vec![2, 3, 4, 5, 6], None));
+    assert_eq!(all.events[0].event.data.0, b"key");
+    let mut paged = Vec::new();
+    let mut after = None;
+    loop {
+        let page = events(Some(3), Some(6), after, Some(3)).await.unwrap();
+        paged.extend(page.events);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(paged, all.events[1..]);
+    let topic = Some("ab".repeat(32));
+    let none = client.get_events(name.clone(), topic, None, None, None, None);
+    assert_eq!(none.await.unwrap().events, []);
+    for (after, limit) in [
+        (Some("7".to_owned()), None),
+        (None, Some(0)),
+        (None, Some(1_001)),
+    ] {
+        let (code, data) = refusal(events(None, None, after, limit).await);
+        assert_eq!((code, &data["kind"]), (-32602, &json!("invalid_params")));
+    }
+
+    let get = |height| client.call_view(name.clone(), "get".to_owned(), None, None, None, height);
+    for height in 2..=6u64 {
+        let view = get(Some(height)).await.unwrap();
+        assert_eq!(view.height, height);
+        assert_eq!(
+            view.outcome.data.0,
+            format!("value {}", height - 1).as_bytes()
+        );
+        let account = client.get_account(alice.address().to_string(), Some(height));
+        assert_eq!(account.await.unwrap().nonce, height);
+    }
+    assert_eq!(refusal(get(Some(0)).await).0, 1010, "not deployed yet");
+    let (code, data) = refusal(get(Some(7)).await);
+    assert_eq!((code, &data["head"]), (1201, &json!(6)));
+
+    let bytes = |signed: &SignedTransaction| hex::encode(borsh::to_vec(signed).unwrap());
+    let put = call(&alice, 6, contract, "put", b"what if");
+    let seen = client
+        .simulate_transaction(bytes(&put), None)
+        .await
+        .unwrap();
+    assert_eq!(seen.receipt.outcome.outcome, OutcomeKind::Success);
+    assert_eq!(
+        (seen.receipt.height, seen.receipt.events.len(), seen.call),
+        (7, 1, None)
+    );
+    let keys: Vec<_> = seen
+        .footprint
+        .iter()
+        .map(|key| (key.contract, &key.key.0[..], key.read, key.written))
+        .collect();
+    assert_eq!(keys, [(contract, &b"key"[..], false, true)]);
+    let minimum = seen.minimum_fuel_limit.unwrap();
+    assert_eq!(
+        minimum, seen.receipt.fuel_used,
+        "nothing is kept from a callee"
+    );
+    // What it says is so: with that limit it succeeds, with a little less it does not.
+    let mut less = put.transaction.clone();
+    less.fuel_limit = minimum - 1;
+    let less = client
+        .simulate_transaction(bytes(&less.sign(alice.signing())), Some(true))
+        .await
+        .unwrap();
+    assert_eq!(less.receipt.outcome.outcome, OutcomeKind::Abort);
+    assert!(less.minimum_fuel_limit.is_none() && less.call.is_some());
+    let mut exact = put.transaction.clone();
+    exact.fuel_limit = minimum;
+    let receipt = execute(&client, &exact.sign(alice.signing())).await;
+    assert_eq!(
+        (receipt.outcome.outcome, receipt.fuel_used),
+        (OutcomeKind::Success, minimum)
+    );
+    let (code, data) = refusal(client.simulate_transaction(bytes(&put), None).await);
+    assert_eq!((code, &data["expected"]), (1005, &json!(7)));
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn subscribers_hear_of_blocks_receipts_and_events() {
+    let (node, client) = node().await;
+    let session = WsClientBuilder::default()
+        .build(format!("ws://{}", node.address()))
+        .await
+        .unwrap();
+    let (alice, bob) = (key("alice"), key("bob"));
+    let contract = deployed(&client, &alice, 0).await;
+    let mut blocks = session.subscribe_blocks().await.unwrap();
+    let mut receipts = session
+        .subscribe_receipts(bob.address().to_string())
+        .await
+        .unwrap();
+    let mut events = session
+        .subscribe_events(contract.to_string(), None)
+        .await
+        .unwrap();
+    let first = execute(&client, &call(&alice, 1, contract, "put", b"x")).await;
+    let second = execute(&client, &transfer(&bob, 0, contract, 1)).await;
+    for receipt in [&first, &second] {
+        let block = blocks.next().await.unwrap().unwrap();
+        assert_eq!(block.header.height, receipt.height);
+        assert_eq!(block.transactions, [receipt.transaction]);
+        assert_eq!(
+            client.get_block(Some(receipt.height)).await.unwrap().hash,
+            block.hash
+        );
+    }
+    assert_eq!(receipts.next().await.unwrap().unwrap(), second);
+    let event = events.next().await.unwrap().unwrap();
+    assert_eq!(
+        (event.height, event.transaction),
+        (first.height, first.transaction)
+    );
+    assert_eq!(event.event.data.0, b"key");
+    let found = client.get_events(contract.to_string(), None, None, None, None, None);
+    assert_eq!(found.await.unwrap().events, [event]);
+    let error = session.subscribe_receipts("bob".to_owned()).await;
+    assert_eq!(refusal(error.map(|_| ())).0, -32602);
     node.stop().await.unwrap();
 }

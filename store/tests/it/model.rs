@@ -105,3 +105,29 @@ proptest! {
         check(Arc::new(rocks), &blocks, keep, back);
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Root, nodes and what is stale: from a handful of keys, where the root is a leaf or missing, to some hundreds.
+    #[test]
+    fn a_tree_made_by_subtrees_is_the_same(
+        blocks in prop::collection::vec(
+            prop::collection::btree_map(0..600u16, prop::option::weighted(0.6, any::<u8>()), 0..400),
+            1..8,
+        ),
+    ) {
+        let store = Store::on(Arc::new(Double::default()), &options(2)).expect("it is empty");
+        for (changes, height) in blocks.into_iter().zip(0..) {
+            let key = |key: u16| [&[b's'; 33], &key.to_be_bytes()[..]].concat();
+            let changes = changes.into_iter();
+            let writes: Writes = changes
+                .map(|(n, value)| (key(n), value.map(|value| Value::from([value]))))
+                .collect();
+            let in_order = store.update(height, &writes).expect("it can be read");
+            let in_parallel = store.update_in_parallel(height, &writes).expect("it can be read");
+            prop_assert_eq!(in_order, in_parallel);
+            extend(&store, &writes, 0).expect("it can be written");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! What executing a block takes in order and in parallel, without storing it.
+//! What executing a block takes in order and in parallel, without storing it; then what [storing](growth) one takes.
 //!
 //! ```text
 //!   disjoint   transfers between accounts of which each is in one transaction
@@ -9,6 +9,8 @@
 //!
 //! The variants take turns, the first of each round another one; a figure is the median of its rounds, a ratio the median of the ratios within a round. Each
 //! variant's header is compared with that of the execution in order.
+
+mod growth;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
@@ -33,6 +35,13 @@ struct Args {
     /// Threads, besides one.
     #[arg(long, value_delimiter = ',', default_value = "2")]
     threads: Vec<usize>,
+    /// Sizes of the state, in keys, at which storing a block is measured.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "10000,100000,1000000,10000000"
+    )]
+    keys: Vec<u64>,
     /// Leave out verifying signatures.
     #[arg(long)]
     trust: bool,
@@ -330,8 +339,16 @@ fn run(args: &Args) -> Result<()> {
             all.push(row);
         }
     }
+    let mut growth = Vec::new();
+    println!("\n{}", growth::Growth::HEADER);
+    for &keys in &args.keys {
+        let row = growth::measure(keys, args.rounds)?;
+        println!("{}", row.line());
+        growth.push(row);
+    }
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&all)?;
+        let text =
+            serde_json::to_string_pretty(&serde_json::json!({"blocks": all, "growth": growth}))?;
         std::fs::write(path, text).with_context(|| path.display().to_string())?;
     }
     Ok(())

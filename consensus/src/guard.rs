@@ -1,0 +1,432 @@
+//! What was signed last, on disk before a signature leaves: no two different messages for one place get signed.
+//!
+//! The engine's WAL remembers as much, but it is reset at each height and by hand in emergencies, and it cannot tell a
+//! restored backup. This file is the second line.
+
+use crate::context::Signature;
+use crate::fs::{self, ReadError};
+use borsh::{BorshDeserialize, BorshSerialize};
+use slackline_types::{Hash, PublicKey};
+use std::io;
+use std::path::{Path, PathBuf};
+
+const MAGIC: &[u8; 8] = b"slkguard";
+/// Signatures that are kept to be given again: those of some rounds, three a round.
+const KEPT: usize = 48;
+
+/// What is signed in a round, in order.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
+)]
+#[borsh(use_discriminant = false)]
+pub enum Step {
+    /// A proposal.
+    Propose,
+    /// The first vote.
+    Prevote,
+    /// The second vote.
+    Precommit,
+}
+
+/// Where in the protocol a message belongs. Signatures are only made for places that rise.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
+)]
+pub struct Place {
+    /// Height of the block.
+    pub height: u64,
+    /// Round.
+    pub round: u32,
+    /// Step.
+    pub step: Step,
+}
+
+/// Why the file of signatures cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory has been used to sign, but what was signed is not known: a signature could contradict one.
+    #[error(
+        "{guard} is missing, but {wal} exists: what this validator signed is not known. Restore the file, or sign with a new \
+         key. If the key has certainly not been used for the chain's present height, delete the log too"
+    )]
+    Missing {
+        /// The file that is not there.
+        guard: PathBuf,
+        /// The log that is.
+        wal: PathBuf,
+    },
+    /// The file does not decode.
+    #[error(
+        "{0} is corrupt: what this validator signed is not known. Restore the file from a copy that is not older, or sign \
+         with a new key"
+    )]
+    Corrupt(PathBuf),
+    /// The file is another chain's or another key's.
+    #[error("{path} is of {found}, but this validator is {expected}")]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Whose it should be.
+        expected: String,
+    },
+    /// The operating system's reason.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+/// Why a signature was not given.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// Something else was signed for this place or one after it.
+    #[error(
+        "refused to sign for {asked:?}: something else was signed for it, or something for {last:?}"
+    )]
+    Refused {
+        /// What the message is for.
+        asked: Place,
+        /// The last that was signed.
+        last: Place,
+    },
+    /// The signature could not be put on disk first.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+}
+
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+struct Entry {
+    place: Place,
+    message: [u8; 32],
+    signature: Signature,
+}
+
+#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+struct Content {
+    version: u8,
+    chain: Hash,
+    key: Option<PublicKey>,
+    /// Rising; the last is the highest ever signed.
+    entries: Vec<Entry>,
+    /// Whether something was refused since the last [`Guard::forgive`].
+    refused: bool,
+}
+
+/// The file and what it holds.
+#[derive(Debug)]
+pub struct Guard {
+    path: PathBuf,
+    content: Content,
+}
+
+impl Guard {
+    /// Opens the file, or makes it if neither it nor the engine's log `wal` exists.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn open(
+        path: &Path,
+        wal: &Path,
+        chain: Hash,
+        key: Option<PublicKey>,
+    ) -> Result<Self, OpenError> {
+        let io = |source| OpenError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let corrupt = || OpenError::Corrupt(path.to_owned());
+        let mut guard = match fs::read(path, MAGIC) {
+            Ok(body) => {
+                let content: Content = borsh::from_slice(&body).map_err(|_| corrupt())?;
+                if content.version != 1 || !content.entries.is_sorted_by(|a, b| a.place < b.place) {
+                    return Err(corrupt());
+                }
+                Guard {
+                    path: path.to_owned(),
+                    content,
+                }
+            }
+            Err(ReadError::Corrupt) => return Err(corrupt()),
+            Err(ReadError::Io(e)) if e.kind() == io::ErrorKind::NotFound => {
+                if wal.try_exists().map_err(io)? {
+                    return Err(OpenError::Missing {
+                        guard: path.to_owned(),
+                        wal: wal.to_owned(),
+                    });
+                }
+                let content = Content {
+                    version: 1,
+                    chain,
+                    key,
+                    entries: Vec::new(),
+                    refused: false,
+                };
+                let guard = Guard {
+                    path: path.to_owned(),
+                    content,
+                };
+                guard.save(&guard.content).map_err(io)?;
+                guard
+            }
+            Err(ReadError::Io(e)) => return Err(io(e)),
+        };
+        if guard.content.chain != chain {
+            return Err(OpenError::Other {
+                path: path.to_owned(),
+                found: format!("chain {}", guard.content.chain),
+                expected: format!("of chain {chain}"),
+            });
+        }
+        if guard.content.key != key {
+            match (guard.content.key, key) {
+                // A node that only followed so far, or does from now on.
+                (None, Some(_)) => {
+                    guard.content.key = key;
+                    guard.save(&guard.content).map_err(io)?;
+                }
+                (Some(found), Some(expected)) => {
+                    return Err(OpenError::Other {
+                        path: path.to_owned(),
+                        found: format!("key {found}"),
+                        expected: format!("key {expected}"),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(guard)
+    }
+
+    /// The highest place that was signed for.
+    pub fn last(&self) -> Option<Place> {
+        self.content.entries.last().map(|entry| entry.place)
+    }
+
+    /// The height that this validator should follow, not vote, up to: something was refused, and would be again. That happens
+    /// when the machine lost power after a signature was put here and before the engine's log knew of it.
+    pub fn sits_out(&self) -> Option<u64> {
+        let last = self.last().filter(|_| self.content.refused);
+        last.map(|place| place.height)
+    }
+
+    /// Votes may be tried again.
+    ///
+    /// # Errors
+    ///
+    /// If the disk fails.
+    pub fn forgive(&mut self) -> Result<(), SignError> {
+        self.set_refused(false)
+    }
+
+    fn set_refused(&mut self, refused: bool) -> Result<(), SignError> {
+        let mut content = self.content.clone();
+        content.refused = refused;
+        self.save(&content).map_err(|source| SignError::Io {
+            path: self.path.clone(),
+            source,
+        })?;
+        self.content = content;
+        Ok(())
+    }
+
+    /// Gives the signature that `sign` makes of `message`, once it is on disk, or the one that was given for it before.
+    ///
+    /// # Errors
+    ///
+    /// If something else was signed for `place` or later, or the disk fails.
+    pub fn sign(
+        &mut self,
+        place: Place,
+        message: [u8; 32],
+        sign: impl FnOnce(&[u8; 32]) -> Signature,
+    ) -> Result<Signature, SignError> {
+        if let Some(last) = self.last().filter(|last| *last >= place) {
+            let known = self.content.entries.iter().find(|e| e.place == place);
+            return match known {
+                Some(entry) if entry.message == message => Ok(entry.signature),
+                _ => {
+                    self.set_refused(true)?;
+                    Err(SignError::Refused { asked: place, last })
+                }
+            };
+        }
+        let signature = sign(&message);
+        let mut content = self.content.clone();
+        content.entries.push(Entry {
+            place,
+            message,
+            signature,
+        });
+        let excess = content.entries.len().saturating_sub(KEPT);
+        content.entries.drain(..excess);
+        content.entries.retain(|e| e.place.height == place.height);
+        self.save(&content).map_err(|source| SignError::Io {
+            path: self.path.clone(),
+            source,
+        })?;
+        self.content = content;
+        Ok(signature)
+    }
+
+    fn save(&self, content: &Content) -> io::Result<()> {
+        fs::write(&self.path, MAGIC, &slackline_types::encode(content))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const CHAIN: Hash = Hash([7; 32]);
+    const KEY: Option<PublicKey> = Some(PublicKey([8; 32]));
+
+    fn place(height: u64, round: u32, step: Step) -> Place {
+        Place {
+            height,
+            round,
+            step,
+        }
+    }
+
+    fn fake(message: &[u8; 32]) -> Signature {
+        let mut bytes = [0; 64];
+        bytes[..32].copy_from_slice(message);
+        Signature(bytes)
+    }
+
+    fn open(dir: &Path) -> Result<Guard, OpenError> {
+        Guard::open(&dir.join("guard"), &dir.join("wal"), CHAIN, KEY)
+    }
+
+    #[test]
+    fn an_equivocation_is_refused_across_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = place(5, 1, Step::Prevote);
+        let first = open(dir.path()).unwrap().sign(at, [1; 32], fake).unwrap();
+        let mut guard = open(dir.path()).unwrap();
+        let never = |_: &[u8; 32]| panic!("signed twice");
+        assert_eq!(guard.sign(at, [1; 32], never).unwrap(), first);
+        assert!(matches!(
+            guard.sign(at, [2; 32], never),
+            Err(SignError::Refused { .. })
+        ));
+        for lower in [
+            place(5, 1, Step::Propose),
+            place(5, 0, Step::Precommit),
+            place(4, 9, Step::Precommit),
+        ] {
+            assert!(guard.sign(lower, [1; 32], never).is_err());
+        }
+        guard
+            .sign(place(5, 1, Step::Precommit), [3; 32], fake)
+            .unwrap();
+        assert_eq!(
+            guard.sign(at, [1; 32], never).unwrap(),
+            first,
+            "an older one again"
+        );
+        guard
+            .sign(place(6, 0, Step::Propose), [3; 32], fake)
+            .unwrap();
+        assert!(
+            guard.sign(at, [1; 32], never).is_err(),
+            "of a height before"
+        );
+        // It says so after a restart, until told that it may try.
+        let mut guard = open(dir.path()).unwrap();
+        assert_eq!(guard.sits_out(), Some(6));
+        guard.forgive().unwrap();
+        assert_eq!(open(dir.path()).unwrap().sits_out(), None);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_or_damaged_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("guard");
+        open(dir.path())
+            .unwrap()
+            .sign(place(1, 0, Step::Prevote), [1; 32], fake)
+            .unwrap();
+        let good = std::fs::read(&file).unwrap();
+        for index in 0..good.len() {
+            let mut bad = good.clone();
+            bad[index] ^= 1;
+            std::fs::write(&file, &bad).unwrap();
+            assert!(
+                matches!(open(dir.path()), Err(OpenError::Corrupt(_))),
+                "byte {index}"
+            );
+            std::fs::write(&file, &good[..index]).unwrap();
+            assert!(
+                matches!(open(dir.path()), Err(OpenError::Corrupt(_))),
+                "length {index}"
+            );
+        }
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(dir.path().join("wal"), b"").unwrap();
+        let error = open(dir.path()).unwrap_err();
+        assert!(matches!(error, OpenError::Missing { .. }), "{error}");
+    }
+
+    #[test]
+    fn another_chain_or_key_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path()).unwrap();
+        let [guard, wal] = ["guard", "wal"].map(|name| dir.path().join(name));
+        for (chain, key) in [(Hash([9; 32]), KEY), (CHAIN, Some(PublicKey([9; 32])))] {
+            let error = Guard::open(&guard, &wal, chain, key).unwrap_err();
+            assert!(matches!(error, OpenError::Other { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_signature_leaves_if_the_disk_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut guard = open(dir.path()).unwrap();
+        drop(dir);
+        let at = place(1, 0, Step::Prevote);
+        assert!(matches!(
+            guard.sign(at, [1; 32], fake),
+            Err(SignError::Io { .. })
+        ));
+        assert_eq!(guard.last(), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn one_message_a_place_whatever_is_asked_and_whenever_restarted(
+            asks in prop::collection::vec((0u64..3, 0u32..3, 0u8..3, 0u8..2, any::<bool>()), 1..60)
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let mut guard = open(dir.path()).unwrap();
+            let mut given = BTreeMap::new();
+            for (height, round, step, message, restart) in asks {
+                if restart {
+                    guard = open(dir.path()).unwrap();
+                }
+                let step = [Step::Propose, Step::Prevote, Step::Precommit][step as usize];
+                let at = place(height, round, step);
+                let before = guard.last();
+                if let Ok(signature) = guard.sign(at, [message; 32], fake) {
+                    prop_assert_eq!(*given.entry(at).or_insert(message), message);
+                    prop_assert_eq!(signature, fake(&[message; 32]));
+                }
+                prop_assert!(guard.last() >= before);
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The engine's metrics. They are in a registry of the whole process, with the node's moniker on each; an engine that was
+//! stopped leaves its own there, so of samples with one name the last counts.
+
+use std::fmt::Write;
+
+fn export() -> String {
+    let mut text = String::new();
+    malachite_channel::app::metrics::export(&mut text);
+    text
+}
+
+fn label(moniker: &str) -> String {
+    format!("moniker={}", serde_json_string(moniker))
+}
+
+/// As the registry escapes labels.
+fn serde_json_string(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", text.replace('\n', "\\n"))
+}
+
+fn value(moniker: &str, name: &str) -> Option<u64> {
+    let label = label(moniker);
+    export()
+        .lines()
+        .rfind(|line| line.starts_with(name) && line.contains(&label))
+        .and_then(|line| line.rsplit_once(' '))
+        .and_then(|(_, value)| value.parse().ok())
+}
+
+/// Whether the engine signs nothing more.
+pub(crate) fn safety_failure(moniker: &str) -> bool {
+    value(moniker, "malachitebft_core_consensus_node_safety_failure") == Some(1)
+}
+
+/// Peers connected.
+pub(crate) fn peers(moniker: &str) -> u64 {
+    value(moniker, "malachitebft_core_consensus_connected_peers").unwrap_or(0)
+}
+
+/// All of a node.
+pub(crate) fn text(moniker: &str) -> String {
+    only(&export(), moniker)
+}
+
+#[derive(Default)]
+struct Family {
+    comments: Vec<String>,
+    samples: Vec<(String, String)>,
+}
+
+fn only(all: &str, moniker: &str) -> String {
+    let label = label(moniker);
+    let mut families: Vec<(String, Family)> = Vec::new();
+    let mut current = String::new();
+    for line in all.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            // `HELP name text`, `TYPE name kind`, `UNIT name unit`, `EOF`.
+            let Some(name) = comment.split(' ').nth(1) else {
+                continue;
+            };
+            current = name.to_owned();
+            let family = family(&mut families, &current);
+            if !family.comments.iter().any(|c| c == line) {
+                family.comments.push(line.to_owned());
+            }
+        } else if let Some((name, value)) = line.rsplit_once(' ')
+            && (name.contains(&label) || !name.contains("moniker="))
+        {
+            let family = family(&mut families, &current);
+            match family.samples.iter_mut().find(|(n, _)| n == name) {
+                Some(sample) => sample.1 = value.to_owned(),
+                None => family.samples.push((name.to_owned(), value.to_owned())),
+            }
+        }
+    }
+    let mut text = String::new();
+    for (_, family) in families.iter().filter(|(_, f)| !f.samples.is_empty()) {
+        for comment in &family.comments {
+            let _ = writeln!(text, "{comment}");
+        }
+        for (name, value) in &family.samples {
+            let _ = writeln!(text, "{name} {value}");
+        }
+    }
+    text
+}
+
+fn family<'a>(families: &'a mut Vec<(String, Family)>, name: &str) -> &'a mut Family {
+    let index = families.iter().position(|(n, _)| n == name);
+    let index = index.unwrap_or_else(|| {
+        families.push((name.to_owned(), Family::default()));
+        families.len() - 1
+    });
+    &mut families[index].1
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn of_a_process_with_many_nodes_one_is_shown_and_its_last_run() {
+        let all = "# HELP a_height Height.\n# TYPE a_height gauge\na_height{moniker=\"x\"} 3\n\
+                   # HELP a_height Height.\n# TYPE a_height gauge\na_height{moniker=\"y\"} 4\n\
+                   # HELP a_height Height.\n# TYPE a_height gauge\na_height{moniker=\"x\"} 5\n# EOF\n";
+        let expected =
+            "# HELP a_height Height.\n# TYPE a_height gauge\na_height{moniker=\"x\"} 5\n";
+        assert_eq!(super::only(all, "x"), expected);
+        assert_eq!(super::only(all, "z"), "");
+    }
+}

@@ -1,0 +1,190 @@
+//! Something goes wrong.
+
+use crate::cluster::Cluster;
+use slackline_consensus::guard::{OpenError, Place, Step};
+use slackline_consensus::{Health, Signature, StartError};
+use std::sync::atomic::Ordering;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proposer_whose_blocks_are_invalid_is_passed_over() {
+    let cluster = Cluster::new(4, 0);
+    let nodes = cluster.start_all().await;
+    nodes[0].reach(1).await;
+    nodes[2].chain.lies.store(true, Ordering::SeqCst);
+    let liar = cluster.address(2).0.0;
+    let start = *nodes[0].handle.decided().borrow();
+    // Until it has tried, and five heights on.
+    let mut height = start + 10;
+    loop {
+        nodes[0].reach(height).await;
+        if nodes[0].chain.invalid.load(Ordering::SeqCst) > 0 {
+            break;
+        }
+        height += 1;
+    }
+    let last = height + 5;
+    for node in &nodes {
+        node.reach(last).await;
+    }
+    cluster.check(&nodes.iter().collect::<Vec<_>>(), last);
+    // A block of its may have been on its way when it began to lie.
+    for height in start + 2..=last {
+        assert_ne!(
+            nodes[0].chain.read(height).unwrap().0.maker,
+            liar,
+            "height {height}"
+        );
+    }
+    for node in &nodes {
+        assert_eq!(node.handle.health(), Health::Ok);
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_stops_one_and_not_the_others() {
+    let cluster = Cluster::new(4, 0);
+    let mut nodes = cluster.start_all().await;
+    for node in &nodes {
+        node.reach(2).await;
+    }
+    nodes[1].chain.broken.store(true, Ordering::SeqCst);
+    let health = nodes[1].stopped().await;
+    let Health::Stopped(reason) = &health else {
+        panic!("{health:?}");
+    };
+    assert!(reason.contains("the disk is gone"), "{reason}");
+    let at = *nodes[1].handle.decided().borrow();
+    for node in [&nodes[0], &nodes[2], &nodes[3]] {
+        node.reach(at + 5).await;
+    }
+    assert_eq!(*nodes[1].handle.decided().borrow(), at);
+    // Repaired and started again, it is as good as new.
+    nodes[1].stop().await;
+    nodes[1] = cluster.start(1).await;
+    nodes[1].reach(at + 5).await;
+    cluster.check(&nodes.iter().collect::<Vec<_>>(), at + 5);
+    for node in &nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_guard_a_validator_does_not_start() {
+    let cluster = Cluster::new(4, 0);
+    let node = cluster.start(0).await;
+    node.stop().await;
+    let guard = cluster.path(0).join("consensus/guard");
+    assert!(cluster.path(0).join("consensus/wal").exists());
+    let good = std::fs::read(&guard).unwrap();
+    std::fs::remove_file(&guard).unwrap();
+    let error = cluster.try_start(0).await.err().unwrap();
+    assert!(
+        matches!(error, StartError::Guard(OpenError::Missing { .. })),
+        "{error}"
+    );
+    std::fs::write(&guard, &good[1..]).unwrap();
+    let error = cluster.try_start(0).await.err().unwrap();
+    assert!(
+        matches!(error, StartError::Guard(OpenError::Corrupt(_))),
+        "{error}"
+    );
+    std::fs::write(&guard, &good).unwrap();
+    cluster.start(0).await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_do_not_share_a_directory() {
+    let cluster = Cluster::new(4, 0);
+    let node = cluster.start(0).await;
+    let error = cluster.try_start(0).await.err().unwrap();
+    assert!(matches!(error, StartError::Engine(_)), "{error}");
+    node.stop().await;
+    cluster.start(0).await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupt_log_of_the_engine_shows_and_nothing_is_signed() {
+    let cluster = Cluster::new(4, 0);
+    let wal = cluster.path(0).join("consensus/wal");
+    let guard = cluster.path(0).join("consensus/guard");
+    let size = || std::fs::metadata(&wal).map_or(0, |file| file.len());
+    // Alone it signs votes for no block, and waits. There is no event for what is in the file, so its size is asked for.
+    let node = cluster.start(0).await;
+    let empty = size();
+    while size() < empty + 100 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    node.stop().await;
+    let mut bytes = std::fs::read(&wal).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&wal, bytes).unwrap();
+    let signed = std::fs::read(&guard).unwrap();
+
+    let node = cluster.start(0).await;
+    let health = node.stopped().await;
+    let Health::SafetyFailure(reason) = &health else {
+        panic!("{health:?}");
+    };
+    assert!(reason.contains("corrupt"), "{reason}");
+    let others = [
+        cluster.start(1).await,
+        cluster.start(2).await,
+        cluster.start(3).await,
+    ];
+    for other in &others {
+        other.reach(5).await;
+    }
+    assert_eq!(std::fs::read(&guard).unwrap(), signed);
+    assert_eq!(*node.handle.decided().borrow(), 0);
+    for node in others.iter().chain([&node]) {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_height_that_was_signed_for_in_a_life_before_is_sat_out() {
+    let cluster = Cluster::new(4, 0);
+    // As a restored backup of the database leaves it, or a log that was lost.
+    let place = Place {
+        height: 3,
+        round: 0,
+        step: Step::Precommit,
+    };
+    let mut guard = cluster.guard(3);
+    guard.sign(place, [1; 32], |_| Signature([0; 64])).unwrap();
+    drop(guard);
+
+    let mut nodes = cluster.start_all().await;
+    // It cannot vote for height 1 either, because that is below.
+    let health = nodes[3].stopped().await;
+    assert!(
+        matches!(&health, Health::Stopped(reason) if reason.contains("refused")),
+        "{health:?}"
+    );
+    for node in &nodes[..3] {
+        node.reach(5).await;
+    }
+    nodes[3].stop().await;
+    nodes[3] = cluster.start(3).await;
+    assert!(nodes[3].handle.status().await.sits_out);
+    nodes[3].reach(3).await;
+    let health = nodes[3].stopped().await;
+    assert!(
+        matches!(&health, Health::Stopped(reason) if reason.contains("start again")),
+        "{health:?}"
+    );
+    nodes[3].stop().await;
+    nodes[3] = cluster.start(3).await;
+    assert!(!nodes[3].handle.status().await.sits_out);
+    // Its vote is needed now.
+    nodes[0].stop().await;
+    let now = *nodes[1].handle.decided().borrow();
+    for node in &nodes[1..] {
+        node.reach(now + 3).await;
+    }
+    cluster.check(&[&nodes[1], &nodes[2], &nodes[3]], now + 3);
+    for node in &nodes[1..] {
+        node.stop().await;
+    }
+}

@@ -1,0 +1,318 @@
+//! Transactions between validators: Malachite carries votes and proposals, but no transactions.
+//!
+//! ```text
+//!   Handle::publish ──bounded──▶ ┌──────────────────────────┐ ──▶ peers (TCP, noise, yamux)
+//!      nobody there? held back   │ a task with the swarm:   │
+//!                                │   gossipsub, one topic   │ ◀── peers
+//!   Handle::ban, penalise ─────▶ │   seen before? dropped   │
+//!                                │   size, rate of the peer │
+//!                                └─────┬──────────────▲─────┘
+//!                              bounded │              │ Judgement: Accept ─▶ forwarded
+//!                                      ▼              │            Ignore ─▶ not forwarded
+//!                                ┌─────────────────────────┐       Junk   ─▶ not forwarded, and a strike
+//!                                │ Sink, on its own thread │                 for whoever sent it
+//!                                └─────────────────────────┘
+//! ```
+//!
+//! **Why gossipsub.** Three ways were open. *Forwarding to the proposer* (as NEAR does) sends each transaction once, but needs to know
+//! proposers ahead and addresses for them, does it again when a round fails, and lets a proposer censor what only it was told. *Flooding our own frames
+//! over TCP* is little code until it has what this needs: encryption and identity, a memory of what was seen, repair of what a lost
+//! connection swallowed, back-pressure by peer. That is what a gossipsub swarm brings, and libp2p is in the binary in any case, with
+//! Malachite. It is a swarm of our own rather than a topic on Malachite's, since that one takes no messages but its own, and a flood of
+//! transactions must not delay votes: other connections, other queues, another port.
+//!
+//! **What is sent** is the transaction as submitted, without author or sequence number: its name is its SHA-256, so that the same transaction
+//! from two nodes is one message, and nobody can make it two. Signatures on messages would say who brought a transaction in, which is nobody's
+//! business, and cost more than they are good for: the transaction is signed.
+//!
+//! **What is not promised.** A node that was away does not get what went round meanwhile. It need not: any validator that has a transaction
+//! proposes it in its turn, and blocks bring it to the others. What a node publishes while it has no peer is held back until there is one.
+//!
+//! **Peers.** A message that the sink calls [`Junk`](Judgement::Junk), or that is over the size limit, is a strike for the peer that sent it; honest
+//! nodes forward only what they have accepted. Strikes are forgiven with time; too many at once, and the peer is banned for a while: its connections
+//! are closed and refused. Over its rate, messages of a peer are dropped without blame. A ban is for an identity, and identities cost nothing: a
+//! network of validators should list them in [`Config::allow`].
+
+#![forbid(unsafe_code)]
+
+mod bucket;
+mod counters;
+mod swarm;
+
+pub use counters::Counters;
+pub use libp2p::{Multiaddr, PeerId};
+
+use counters::Atomics;
+use libp2p::identity::Keypair;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// What a message was worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// New and valid: forward it.
+    Accept,
+    /// Not to be forwarded, and nobody's fault: known already, no room, not valid here and now.
+    Ignore,
+    /// No honest node forwards this.
+    Junk,
+}
+
+/// Who gets the messages.
+pub trait Sink: Send + 'static {
+    /// Judges a message from `from`. Called on a thread of its own, one message after the other; it may block, and meanwhile
+    /// messages queue up and then are dropped.
+    fn receive(&mut self, from: PeerId, bytes: &[u8]) -> Judgement;
+}
+
+impl<F: FnMut(PeerId, &[u8]) -> Judgement + Send + 'static> Sink for F {
+    fn receive(&mut self, from: PeerId, bytes: &[u8]) -> Judgement {
+        self(from, bytes)
+    }
+}
+
+/// How to gossip.
+#[derive(Clone)]
+pub struct Config {
+    /// Seed of the ed25519 key that is this node's identity among peers: not the key that signs votes.
+    pub key: [u8; 32],
+    /// The chain: nodes of different chains do not understand each other.
+    pub chain_id: u64,
+    /// Where to listen, as `/ip4/0.0.0.0/tcp/26670`. Port 0 is any free one: [`Handle::addresses`] says which.
+    pub listen: Multiaddr,
+    /// Whom to connect to, again and again; with `/p2p/<identity>` at the end nobody else is accepted there. One's own address does no harm.
+    pub peers: Vec<Multiaddr>,
+    /// If given, all others are disconnected.
+    pub allow: Option<BTreeSet<PeerId>>,
+    /// Connections from others at most.
+    pub incoming: u32,
+    /// The longest message, in bytes.
+    pub message_bytes: usize,
+    /// Messages that wait for the sink at most; and as many wait to be published.
+    pub queue: usize,
+    /// Messages that are held back for want of a peer at most, in bytes; the oldest go first.
+    pub held_bytes: usize,
+    /// Messages from one peer, a second; twice as many at once.
+    pub peer_messages_per_second: u32,
+    /// Bytes from one peer, a second; twice as many at once, and at least one message.
+    pub peer_bytes_per_second: u32,
+    /// How many strikes at once are forgiven: the next one is a ban.
+    pub strikes: u32,
+    /// After how long a strike is forgiven.
+    pub forgive_after: Duration,
+    /// How long a ban lasts.
+    pub ban_for: Duration,
+    /// How often to connect to those of [`Config::peers`] who are not connected.
+    pub redial_every: Duration,
+}
+
+impl Config {
+    /// The usual limits, for the node with identity `key` that listens at `listen`.
+    pub fn new(key: [u8; 32], chain_id: u64, listen: Multiaddr) -> Config {
+        Config {
+            key,
+            chain_id,
+            listen,
+            peers: Vec::new(),
+            allow: None,
+            incoming: 64,
+            message_bytes: 1 << 20,
+            queue: 4_096,
+            held_bytes: 8 << 20,
+            peer_messages_per_second: 5_000,
+            peer_bytes_per_second: 16 << 20,
+            strikes: 3,
+            forgive_after: Duration::from_secs(60),
+            ban_for: Duration::from_secs(600),
+            redial_every: Duration::from_secs(2),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("chain_id", &self.chain_id)
+            .field("listen", &self.listen)
+            .field("peers", &self.peers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The identity that goes with the key of [`Config::key`].
+pub fn identity(key: [u8; 32]) -> PeerId {
+    keypair(key).public().to_peer_id()
+}
+
+fn keypair(mut key: [u8; 32]) -> Keypair {
+    // Only a wrong length is refused, and this one is right; the call clears `key`.
+    match Keypair::ed25519_from_bytes(&mut key) {
+        Ok(pair) => pair,
+        Err(_) => unreachable!("32 bytes are an ed25519 seed"),
+    }
+}
+
+/// Gossip could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address to listen at is taken, or is not one to listen at.
+    #[error("cannot listen at {address}: {error}")]
+    Listen {
+        /// The address.
+        address: Multiaddr,
+        /// What was said about it.
+        error: String,
+    },
+    /// Name service or threads.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The limits of the configuration do not fit together.
+    #[error("gossip configuration: {0}")]
+    Config(String),
+}
+
+/// A message was not taken for publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// Over the size limit.
+    #[error("the message has {bytes} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many wait already.
+    #[error("too many messages wait to be published")]
+    Busy,
+    /// It has been shut down.
+    #[error("gossip has stopped")]
+    Stopped,
+}
+
+/// A peer that is connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it is, or where it came from.
+    pub address: Multiaddr,
+    /// Whether it takes part in the gossip: messages go there.
+    pub subscribed: bool,
+}
+
+enum Command {
+    Publish(Vec<u8>),
+    Penalise(PeerId),
+    Ban(PeerId),
+    Stop,
+}
+
+#[derive(Debug)]
+struct Shared {
+    id: PeerId,
+    addresses: Vec<Multiaddr>,
+    message_bytes: usize,
+    peers: Mutex<BTreeMap<PeerId, Peer>>,
+    counters: Atomics,
+}
+
+/// Starts gossip.
+#[derive(Clone, Copy, Debug)]
+pub struct Gossip;
+
+impl Gossip {
+    /// Starts to listen, to connect, and to give `sink` what comes. On a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`]. Peers that cannot be reached are none: they are tried again.
+    pub async fn start(config: Config, sink: impl Sink) -> Result<Handle, StartError> {
+        swarm::start(config, sink).await
+    }
+}
+
+/// Running gossip, which ends when all handles are dropped.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Handle {
+    /// This node's identity.
+    pub fn id(&self) -> PeerId {
+        self.shared.id
+    }
+
+    /// Where it listens, with its identity at the end: what others put into [`Config::peers`].
+    pub fn addresses(&self) -> &[Multiaddr] {
+        &self.shared.addresses
+    }
+
+    /// Sends a message that this node has accepted from a client to all others. Not for what came from peers: an accepted message is
+    /// forwarded by itself. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// See [`PublishError`].
+    pub fn publish(&self, bytes: Vec<u8>) -> Result<(), PublishError> {
+        let limit = self.shared.message_bytes;
+        if bytes.len() > limit {
+            return Err(PublishError::TooLarge {
+                bytes: bytes.len(),
+                limit,
+            });
+        }
+        self.commands
+            .try_send(Command::Publish(bytes))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    Atomics::add(&self.shared.counters.publish_busy, 1);
+                    PublishError::Busy
+                }
+                mpsc::error::TrySendError::Closed(_) => PublishError::Stopped,
+            })
+    }
+
+    /// Who is connected.
+    pub fn peers(&self) -> BTreeMap<PeerId, Peer> {
+        self.shared
+            .peers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> Counters {
+        self.shared.counters.snapshot()
+    }
+
+    /// Gives a peer a strike, for a reason that the sink did not see.
+    pub async fn penalise(&self, peer: PeerId) {
+        // If it has stopped there is nobody to penalise.
+        let _ = self.commands.send(Command::Penalise(peer)).await;
+    }
+
+    /// Closes and refuses a peer's connections for [`Config::ban_for`].
+    pub async fn ban(&self, peer: PeerId) {
+        let _ = self.commands.send(Command::Ban(peer)).await;
+    }
+
+    /// Closes all connections and returns when the port is free again. The sink may still be busy with its last message.
+    pub async fn shutdown(&self) {
+        let _ = self.commands.send(Command::Stop).await;
+        self.stopped().await;
+    }
+
+    /// Waits until it has ended: after [`Handle::shutdown`], or because the sink has panicked.
+    pub async fn stopped(&self) {
+        // An error means that the task is gone.
+        let _ = self.stopped.clone().wait_for(|stopped| *stopped).await;
+    }
+}

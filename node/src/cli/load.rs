@@ -1,0 +1,509 @@
+//! `slackline load`: transactions at a rate, and how long they take to be in a block on disk; among validators that is final.
+//!
+//! ```text
+//!   accounts ─▶ one task each: waits for its turn ─▶ signs ─▶ a session (WebSocket) ─▶ node ─▶ receipt ─▶ latency since its turn
+//! ```
+//!
+//! A turn is when the rate says that the transaction is due, not when it was sent: a node that makes everybody wait is not spared what that
+//! delays. An account has one transaction under way; if all have, fewer are sent than the rate asks for, and the rate that was reached says so.
+
+use super::number;
+use super::output::{Output, Table, grouped};
+use super::remote::Remote;
+use anyhow::{Context, bail, ensure};
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use jsonrpsee::ws_client::{WsClient, WsClientBuilder};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use slackline_executor::{Action, Address, SignedTransaction, Transaction};
+use slackline_node::dev::dev_key;
+use slackline_node::keys::Key;
+use slackline_node::rpc::api::{ApiClient, MAX_TIMEOUT_MS};
+use slackline_node::rpc::types::{OutcomeKind, ReceiptJson, SubmitStatus, WaitUntil};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Requests of a session at a time.
+const SESSION_REQUESTS: usize = 4_096;
+/// What each account gets to begin with, in the smallest unit of the currency.
+const STAKE: u128 = 1_000_000_000_000;
+const TRANSFER_FUEL: u64 = 300_000;
+const TOKEN_FUEL: u64 = 3_000_000;
+const DEPLOY_FUEL: u64 = 500_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Workload {
+    /// Currency between accounts.
+    Transfers,
+    /// A token between accounts.
+    Token,
+    /// Half and half.
+    Mixed,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Load {
+    /// What to send.
+    #[arg(value_enum, default_value = "transfers")]
+    workload: Workload,
+    /// Transactions a second.
+    #[arg(long, default_value = "500", value_parser = number::<u64>)]
+    rate: u64,
+    /// For how long, in seconds, after the ramp.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Seconds in which the rate rises from nothing. What is sent then does not count.
+    #[arg(long, default_value_t = 2)]
+    ramp: u64,
+    /// Accounts that send, each with one transaction under way.
+    #[arg(long, default_value_t = 500)]
+    accounts: usize,
+    /// Sessions with the node.
+    #[arg(long, default_value_t = 8)]
+    sessions: usize,
+    /// More nodes to send to, in turn.
+    #[arg(long = "also", value_name = "URL")]
+    also: Vec<String>,
+    /// The token contract, for another workload than transfers: target/contracts/token.wasm.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "target/contracts/token.wasm"
+    )]
+    token: PathBuf,
+}
+
+/// What happened.
+#[derive(Default)]
+struct Seen {
+    /// Microseconds from turn to receipt.
+    latencies: Mutex<Vec<u64>>,
+    sent: AtomicU64,
+    done: AtomicU64,
+    errors: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Seen {
+    fn error(&self, text: String) {
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        *errors.entry(text).or_default() += 1;
+    }
+}
+
+struct Account {
+    key: Key,
+    nonce: u64,
+}
+
+struct Stage {
+    chain_id: u64,
+    price: u64,
+    token: Option<Address>,
+    sessions: Vec<Arc<WsClient>>,
+    seen: Seen,
+}
+
+impl Stage {
+    fn sign(&self, key: &Key, nonce: u64, fuel_limit: u64, action: Action) -> SignedTransaction {
+        Transaction {
+            chain_id: self.chain_id,
+            sender: key.public(),
+            nonce,
+            fuel_limit,
+            fuel_price: self.price,
+            tip: 0,
+            deposit_limit: 1_000_000,
+            action,
+        }
+        .sign(key.signing())
+    }
+
+    async fn included(
+        &self,
+        session: usize,
+        signed: &SignedTransaction,
+    ) -> Result<ReceiptJson, String> {
+        let session = &self.sessions[session % self.sessions.len()];
+        let bytes = hex::encode(slackline_executor::encode(signed));
+        let answer =
+            session.submit_transaction(bytes, Some(WaitUntil::Included), Some(MAX_TIMEOUT_MS));
+        match answer.await {
+            Ok(answer) if answer.status == SubmitStatus::Included => {
+                answer.receipt.ok_or_else(|| "no receipt".to_owned())
+            }
+            Ok(_) => Err(format!("not included within {} s", MAX_TIMEOUT_MS / 1000)),
+            Err(jsonrpsee::core::ClientError::Call(error)) => {
+                Err(format!("{} ({})", error.message(), error.code()))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn action(&self, workload: Workload, turn: u64, to: Address) -> anyhow::Result<(Action, u64)> {
+        let token = match workload {
+            Workload::Transfers => None,
+            Workload::Token => self.token,
+            Workload::Mixed => self.token.filter(|_| turn % 2 == 1),
+        };
+        Ok(match token {
+            None => (Action::Transfer { to, amount: 1 }, TRANSFER_FUEL),
+            Some(contract) => {
+                let action = Action::Call {
+                    contract,
+                    method: "transfer".to_owned(),
+                    input: borsh::to_vec(&(to, 1u128))?,
+                    value: 0,
+                };
+                (action, TOKEN_FUEL)
+            }
+        })
+    }
+}
+
+fn account(seed: &str, n: usize) -> Key {
+    Key::from_seed(Sha256::digest(format!("slackline load {seed} {n}")).into())
+}
+
+impl Load {
+    pub(crate) async fn run(
+        self,
+        remote: &Remote,
+        url: &str,
+        output: &Output,
+    ) -> anyhow::Result<ExitCode> {
+        ensure!(
+            self.rate > 0 && self.accounts > 0 && self.sessions > 0 && self.seconds > 0,
+            "--rate, --accounts, --sessions and --seconds must not be 0"
+        );
+        let status = remote.status().await?;
+        let rich =
+            dev_key("alice").filter(|_| status.chain_id == slackline_node::dev::DEV_CHAIN_ID);
+        let rich = rich.context(
+            "load needs the development accounts: a chain of `slackline dev`, `init` or `testnet`",
+        )?;
+        let stage = Arc::new(self.prepare(remote, url, &rich, status.chain_id).await?);
+        let accounts = self.fund(&stage, remote, &rich).await?;
+        let before = remote.status().await?.height;
+        let elapsed = self.send(&stage, accounts).await;
+        let height = remote.status().await?.height;
+        self.report(&stage, elapsed, height - before, output)
+    }
+
+    async fn prepare(
+        &self,
+        remote: &Remote,
+        url: &str,
+        rich: &Key,
+        chain_id: u64,
+    ) -> anyhow::Result<Stage> {
+        let mut sessions = Vec::new();
+        for n in 0..self.sessions {
+            let urls: Vec<&str> = std::iter::once(url)
+                .chain(self.also.iter().map(String::as_str))
+                .collect();
+            let url = urls[n % urls.len()].replacen("http", "ws", 1);
+            let session = WsClientBuilder::default()
+                .max_concurrent_requests(SESSION_REQUESTS)
+                .request_timeout(Duration::from_millis(2 * MAX_TIMEOUT_MS))
+                .build(&url)
+                .await
+                .with_context(|| format!("cannot talk to {url}"))?;
+            sessions.push(Arc::new(session));
+        }
+        let head = remote.ask(remote.client().get_block(None)).await?;
+        let mut stage = Stage {
+            chain_id,
+            // The base price may rise while this goes on.
+            price: head.header.base_price.saturating_mul(1_000),
+            token: None,
+            sessions,
+            seen: Seen::default(),
+        };
+        if self.workload != Workload::Transfers {
+            let code = std::fs::read(&self.token).with_context(|| {
+                format!("{} (made by `cargo xtask contracts`)", self.token.display())
+            })?;
+            let nonce = self.nonce(remote, rich).await?;
+            let input = borsh::to_vec(&(1u128 << 100))?;
+            let deploy = stage.sign(
+                rich,
+                nonce,
+                DEPLOY_FUEL,
+                Action::Deploy {
+                    code,
+                    input,
+                    value: 0,
+                },
+            );
+            let receipt = stage
+                .included(0, &deploy)
+                .await
+                .map_err(anyhow::Error::msg)?;
+            stage.token = receipt.contract;
+            ensure!(
+                stage.token.is_some(),
+                "the token was not deployed: {:?}",
+                receipt.outcome
+            );
+        }
+        Ok(stage)
+    }
+
+    async fn nonce(&self, remote: &Remote, key: &Key) -> anyhow::Result<u64> {
+        let account = remote.client().get_account(key.address().to_string(), None);
+        Ok(remote.ask(account).await?.next_nonce)
+    }
+
+    /// Gives each account something to spend. The accounts are new ones, so that nobody else uses their nonces.
+    async fn fund(
+        &self,
+        stage: &Arc<Stage>,
+        remote: &Remote,
+        rich: &Key,
+    ) -> anyhow::Result<Vec<Account>> {
+        let mut nonce = self.nonce(remote, rich).await?;
+        let seed = format!("{} {nonce}", rich.address());
+        let keys: Vec<Key> = (0..self.accounts).map(|n| account(&seed, n)).collect();
+        let bar = progress(self.accounts as u64, "funding accounts");
+        for part in keys.chunks(200) {
+            // In one session they arrive in order.
+            let mut waiting = Vec::new();
+            for key in part {
+                let to = key.address();
+                let amount = STAKE.saturating_mul(stage.price.into());
+                let mut actions = vec![(Action::Transfer { to, amount }, TRANSFER_FUEL)];
+                if let Some(contract) = stage.token {
+                    let input = borsh::to_vec(&(to, 1u128 << 40))?;
+                    let method = "transfer".to_owned();
+                    actions.push((
+                        Action::Call {
+                            contract,
+                            method,
+                            input,
+                            value: 0,
+                        },
+                        TOKEN_FUEL,
+                    ));
+                }
+                for (action, fuel) in actions {
+                    let signed = stage.sign(rich, nonce, fuel, action);
+                    nonce += 1;
+                    let bytes = hex::encode(slackline_executor::encode(&signed));
+                    let accepted =
+                        stage.sessions[0].submit_transaction(bytes, Some(WaitUntil::None), None);
+                    accepted.await.context("funding an account")?;
+                    waiting.push(signed);
+                }
+                bar.inc(1);
+            }
+            if let Some(last) = waiting.last() {
+                let receipt = stage.included(0, last).await.map_err(anyhow::Error::msg)?;
+                ensure!(
+                    receipt.outcome.outcome == OutcomeKind::Success,
+                    "funding an account: {:?}",
+                    receipt.outcome
+                );
+            }
+        }
+        bar.finish_and_clear();
+        Ok(keys
+            .into_iter()
+            .map(|key| Account { key, nonce: 0 })
+            .collect())
+    }
+
+    /// Returns how long the part that counts has taken.
+    async fn send(&self, stage: &Arc<Stage>, accounts: Vec<Account>) -> Duration {
+        let addresses: Arc<Vec<Address>> = Arc::new(
+            accounts
+                .iter()
+                .map(|account| account.key.address())
+                .collect(),
+        );
+        let start = Instant::now();
+        let counted = start + Duration::from_secs(self.ramp);
+        let end = counted + Duration::from_secs(self.seconds);
+        let turns = Arc::new(AtomicU64::new(0));
+        let bar = progress(self.rate * self.seconds, "sending");
+        let tasks: Vec<_> = accounts
+            .into_iter()
+            .enumerate()
+            .map(|(n, mut account)| {
+                let (stage, addresses, turns, bar) =
+                    (stage.clone(), addresses.clone(), turns.clone(), bar.clone());
+                let (workload, rate, ramp) = (self.workload, self.rate, self.ramp);
+                tokio::spawn(async move {
+                    loop {
+                        let turn = turns.fetch_add(1, Relaxed);
+                        let due = start + due(turn, rate, ramp);
+                        if due >= end {
+                            return;
+                        }
+                        tokio::time::sleep_until(due.into()).await;
+                        let to = addresses[(n + 1 + turn as usize % 7) % addresses.len()];
+                        let (action, fuel) = match stage.action(workload, turn, to) {
+                            Ok(action) => action,
+                            Err(error) => return stage.seen.error(error.to_string()),
+                        };
+                        let signed = stage.sign(&account.key, account.nonce, fuel, action);
+                        let counts = due >= counted;
+                        if counts {
+                            stage.seen.sent.fetch_add(1, Relaxed);
+                        }
+                        match stage.included(n, &signed).await {
+                            Ok(receipt) => {
+                                account.nonce += 1;
+                                if receipt.outcome.outcome != OutcomeKind::Success {
+                                    stage.seen.error(format!("{:?}", receipt.outcome.outcome));
+                                }
+                                if counts {
+                                    let latency = due.elapsed().as_micros() as u64;
+                                    let mut latencies = stage
+                                        .seen
+                                        .latencies
+                                        .lock()
+                                        .unwrap_or_else(PoisonError::into_inner);
+                                    latencies.push(latency);
+                                    drop(latencies);
+                                    stage.seen.done.fetch_add(1, Relaxed);
+                                    bar.inc(1);
+                                }
+                            }
+                            // Busy: the same nonce in its next turn.
+                            Err(error) => stage.seen.error(error),
+                        }
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            if let Err(error) = task.await {
+                stage.seen.error(error.to_string());
+            }
+        }
+        bar.finish_and_clear();
+        counted.elapsed()
+    }
+
+    fn report(
+        &self,
+        stage: &Stage,
+        elapsed: Duration,
+        blocks: u64,
+        output: &Output,
+    ) -> anyhow::Result<ExitCode> {
+        let mut latencies = std::mem::take(
+            &mut *stage
+                .seen
+                .latencies
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        latencies.sort_unstable();
+        if latencies.is_empty() {
+            let errors = stage
+                .seen
+                .errors
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            bail!("nothing was included: {errors:?}");
+        }
+        let at = |q: f64| latencies[((latencies.len() - 1) as f64 * q).round() as usize];
+        let (sent, done) = (stage.seen.sent.load(Relaxed), stage.seen.done.load(Relaxed));
+        let rate = done as f64 / elapsed.as_secs_f64();
+        let errors = stage
+            .seen
+            .errors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let failed: u64 = errors.values().sum();
+        let answer = json!({
+            "workload": format!("{:?}", self.workload).to_lowercase(),
+            "target_per_second": self.rate,
+            "included_per_second": rate,
+            "sent": sent,
+            "included": done,
+            "blocks": blocks,
+            "errors": errors,
+            "submit_to_included_us": {
+                "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": at(1.0),
+            },
+        });
+        output.show(&answer, |_| {
+            let ms = |us: u64| format!("{:.1} ms", us as f64 / 1e3);
+            let mut table = Table::default();
+            table
+                .row(
+                    "sent",
+                    format!(
+                        "{} in {:.1} s, of {} a second asked for",
+                        grouped(sent),
+                        elapsed.as_secs_f64(),
+                        grouped(self.rate)
+                    ),
+                )
+                .row(
+                    "included",
+                    format!(
+                        "{}, {rate:.0} a second, in {} blocks",
+                        grouped(done),
+                        grouped(blocks)
+                    ),
+                )
+                .row("latency p50", ms(at(0.5)))
+                .row("p90", ms(at(0.9)))
+                .row("p99", ms(at(0.99)))
+                .row("max", ms(at(1.0)));
+            for (error, count) in &errors {
+                table.row("errors", format!("{} times: {error}", grouped(*count)));
+            }
+            table
+        })?;
+        Ok(if failed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+}
+
+/// When a turn is, after the start: the rate rises evenly during the ramp, so that it covers half as many turns as the same time after it.
+fn due(turn: u64, rate: u64, ramp: u64) -> Duration {
+    let (turn, rate, ramp) = (turn as f64, rate as f64, ramp as f64);
+    let in_ramp = rate * ramp / 2.0;
+    Duration::from_secs_f64(if turn < in_ramp {
+        (2.0 * turn * ramp / rate).sqrt()
+    } else {
+        ramp + (turn - in_ramp) / rate
+    })
+}
+
+fn progress(length: u64, what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(length).with_message(what);
+    match ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_come_at_the_rate_after_the_ramp() {
+        assert_eq!(due(0, 100, 2), Duration::ZERO);
+        assert_eq!(due(100, 100, 2), Duration::from_secs(2));
+        assert_eq!(due(300, 100, 2), Duration::from_secs(4));
+        assert_eq!(due(25, 100, 2), Duration::from_secs(1));
+        assert_eq!(due(50, 100, 0), Duration::from_millis(500));
+        let turns: Vec<Duration> = (0..500).map(|turn| due(turn, 100, 2)).collect();
+        assert!(turns.windows(2).all(|pair| pair[0] <= pair[1]));
+    }
+}

@@ -1,0 +1,279 @@
+//! Several validators as processes on this machine.
+
+use crate::process::{Dev, slackline};
+use crate::support::*;
+use jsonrpsee::http_client::HttpClient;
+use serde_json::Value;
+use slackline_executor::Hash;
+use slackline_node::rpc::api::ApiClient;
+use slackline_node::rpc::types::{ReceiptJson, SubmitStatus, TransactionStatus, WaitUntil};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+/// How long anything may take, in milliseconds.
+const PATIENCE_MS: u64 = 60_000;
+
+/// Directories of validators that find each other.
+struct Testnet {
+    _dir: TempDir,
+    homes: Vec<PathBuf>,
+}
+
+impl Testnet {
+    fn new(count: u16) -> Testnet {
+        let dir = tempfile::tempdir().unwrap();
+        // Ports that nobody has now, ten for each node.
+        let base = (0..100)
+            .map(|_| {
+                let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                probe.local_addr().unwrap().port() / 10 * 10
+            })
+            .find(|base| {
+                (0..10 * count).all(|offset| {
+                    base.checked_add(offset).is_some_and(|port| {
+                        std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()
+                    })
+                })
+            });
+        let made = slackline()
+            .args([
+                "testnet",
+                &count.to_string(),
+                "--base-port",
+                &base.unwrap().to_string(),
+                "--dir",
+            ])
+            .arg(dir.path())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let homes = (0..count)
+            .map(|n| dir.path().join(format!("node{n}")))
+            .collect();
+        Testnet { _dir: dir, homes }
+    }
+
+    fn up(&self) -> Vec<Dev> {
+        let starting: Vec<_> = self
+            .homes
+            .iter()
+            .map(|home| {
+                let home = home.clone();
+                std::thread::spawn(move || Dev::validator(&home))
+            })
+            .collect();
+        starting
+            .into_iter()
+            .map(|node| node.join().unwrap())
+            .collect()
+    }
+}
+
+async fn sent(client: &HttpClient, name: &str, nonce: u64) -> ReceiptJson {
+    let transaction = transfer(&key(name), nonce, address("dave"), 1);
+    let bytes = hex_of(&transaction);
+    let answer = client
+        .submit_transaction(bytes, Some(WaitUntil::Included), Some(PATIENCE_MS))
+        .await
+        .unwrap();
+    assert_eq!(answer.status, SubmitStatus::Included, "{answer:?}");
+    answer.receipt.unwrap()
+}
+
+/// Waits until the node has the block, and returns its hash.
+async fn block(client: &HttpClient, height: u64) -> Hash {
+    let waiting = async {
+        loop {
+            match client.get_block(Some(height)).await {
+                Ok(block) => return block.hash,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let patience = std::time::Duration::from_millis(PATIENCE_MS);
+    tokio::time::timeout(patience, waiting)
+        .await
+        .expect("the node gets there")
+}
+
+async fn same_blocks(nodes: &[Dev], height: u64) {
+    let mut hashes = Vec::new();
+    for node in nodes {
+        hashes.push(block(&client(&node.url()), height).await);
+    }
+    assert!(
+        hashes.windows(2).all(|pair| pair[0] == pair[1]),
+        "two blocks at height {height}: {hashes:?}"
+    );
+}
+
+/// What the operators' port says: the status, and the body.
+fn ask(node: &Dev, path: &str) -> (u16, String) {
+    let ops = node.about["ops"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("http://")
+        .unwrap()
+        .to_owned();
+    let mut stream = TcpStream::connect(ops).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (
+        head.split(' ').nth(1).unwrap().parse().unwrap(),
+        body.to_owned(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_validators_agree_and_one_may_die() {
+    let testnet = Testnet::new(4);
+    let mut nodes = testnet.up();
+    let mut last = 0;
+    let mut receipts: BTreeMap<Hash, ReceiptJson> = BTreeMap::new();
+    // Through each of them.
+    for (node, name) in nodes.iter().zip(["alice", "bob", "carol", "dave"]) {
+        let receipt = sent(&client(&node.url()), name, 0).await;
+        last = last.max(receipt.height);
+        receipts.insert(receipt.transaction, receipt);
+    }
+    for height in 1..=last {
+        same_blocks(&nodes, height).await;
+    }
+    for node in &nodes {
+        assert_eq!(ask(node, "/health"), (200, r#"{"ok":true}"#.to_owned()));
+        assert_eq!(ask(node, "/ready").0, 200);
+        let (_, status) = ask(node, "/status");
+        let status: Value = serde_json::from_str(&status).unwrap();
+        assert_eq!(status["consensus"]["peers"], 3, "{status}");
+        let (_, metrics) = ask(node, "/metrics");
+        assert!(metrics.contains("slackline_height "), "{metrics}");
+        assert!(metrics.ends_with("\n# EOF\n") && metrics.matches("# EOF").count() == 1);
+        assert!(
+            metrics.contains("slackline_overshoot_fuel_count"),
+            "{metrics}"
+        );
+    }
+    // One dies; the others are enough.
+    nodes.remove(3).kill();
+    for nonce in 1..4 {
+        let receipt = sent(&client(&nodes[0].url()), "alice", nonce).await;
+        last = receipt.height;
+        receipts.insert(receipt.transaction, receipt);
+    }
+    same_blocks(&nodes, last).await;
+    // It comes back, catches up, and counts again.
+    nodes.push(Dev::validator(&testnet.homes[3]));
+    same_blocks(&nodes, last).await;
+    nodes.remove(2).kill();
+    let receipt = sent(&client(&nodes[2].url()), "bob", 1).await;
+    same_blocks(&nodes, receipt.height).await;
+    receipts.insert(receipt.transaction, receipt);
+
+    // All at once: nothing that was acknowledged is lost.
+    for node in nodes {
+        node.kill();
+    }
+    let nodes = testnet.up();
+    for node in &nodes {
+        let client = client(&node.url());
+        block(&client, last).await;
+        for (hash, receipt) in &receipts {
+            let found = client.get_transaction(hash.to_string()).await.unwrap();
+            assert_eq!(
+                (found.status, found.receipt.as_ref()),
+                (TransactionStatus::Included, Some(receipt))
+            );
+        }
+    }
+    let receipt = sent(&client(&nodes[1].url()), "carol", 1).await;
+    same_blocks(&nodes, receipt.height).await;
+    // They finish their block and say that all is well.
+    for node in nodes {
+        assert_eq!(node.signal("-TERM").code(), Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_validator_catches_up() {
+    let testnet = Testnet::new(4);
+    let nodes = testnet.up();
+    let first = sent(&client(&nodes[0].url()), "alice", 0).await;
+    same_blocks(&nodes, first.height).await;
+    nodes[3].send("-STOP");
+    let mut last = first.height;
+    for nonce in 1..6 {
+        last = sent(&client(&nodes[1].url()), "alice", nonce).await.height;
+    }
+    same_blocks(&nodes[..3], last).await;
+    nodes[3].send("-CONT");
+    same_blocks(&nodes, last).await;
+}
+
+#[test]
+fn a_directory_is_made_once_and_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    let run = |args: &[&str]| {
+        let out = slackline()
+            .args(args)
+            .arg("--data-dir")
+            .arg(&home)
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (out.status.code(), text(out.stdout), text(out.stderr))
+    };
+    let (code, _, err) = run(&["start"]);
+    assert!(code == Some(2) && err.contains("slackline init"), "{err}");
+    assert_eq!(run(&["init"]).0, Some(0));
+    let (code, _, err) = run(&["init"]);
+    assert!(code == Some(2) && err.contains("exists"), "{err}");
+    assert_eq!(run(&["config", "check"]).0, Some(0));
+    let (_, printed, _) = run(&["config", "print", "--set", "rpc.listen=127.0.0.1:7"]);
+    assert!(printed.contains("listen = \"127.0.0.1:7\""), "{printed}");
+    let (code, _, err) = run(&["config", "check", "--set", "rpc.lissten=1"]);
+    assert!(code == Some(2) && err.contains("lissten"), "{err}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        for name in ["validator_key.json", "node_key.json"] {
+            let mode = std::fs::metadata(home.join(name))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+    }
+    // Alone it decides alone.
+    let free = [
+        "--set",
+        "rpc.listen=127.0.0.1:0",
+        "--set",
+        "ops.listen=127.0.0.1:0",
+        "--set",
+        "consensus.listen=/ip4/127.0.0.1/tcp/0",
+        "--set",
+        "gossip.listen=/ip4/127.0.0.1/tcp/0",
+    ];
+    let mut command = slackline();
+    command
+        .args(["start", "--print-json", "--data-dir"])
+        .arg(&home)
+        .args(free);
+    let node = Dev::spawn(command.env("SLACKLINE_LOG", "warn"));
+    let (code, out, err) = {
+        let out = node.run(&["transfer", "bob", "1"]);
+        (
+            out.status.code(),
+            String::from_utf8(out.stdout).unwrap(),
+            String::from_utf8(out.stderr).unwrap(),
+        )
+    };
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert_eq!(node.signal("-TERM").code(), Some(0));
+}
