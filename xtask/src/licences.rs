@@ -24,8 +24,8 @@ const ALLOWED: [&str; 11] = [
 ];
 
 /// Decided one by one. CDDL-1.0 binds those who change inferno's own files, and nobody does: it draws the flame graphs of `slackline gas
-/// profile`, as it is.
-const DECIDED: [(&str, &str); 1] = [("inferno", "CDDL-1.0")];
+/// profile`, as it is. MPL-2.0 likewise: attohttpc comes with libp2p's port mapping, which Malachite's features ask for.
+const DECIDED: [(&str, &str); 2] = [("inferno", "CDDL-1.0"), ("attohttpc", "MPL-2.0")];
 
 #[derive(Deserialize)]
 struct Metadata {
