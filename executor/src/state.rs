@@ -400,7 +400,8 @@ impl BlockState {
             effects.writes.insert(key, Some(value));
         }
         let mut done = self.done.write().unwrap_or_else(PoisonError::into_inner);
-        done.writes.append(&mut effects.writes);
+        // Not `append`, which goes over all that the block has written.
+        done.writes.extend(effects.writes);
         done.code.extend(effects.code);
         Ok(())
     }

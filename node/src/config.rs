@@ -173,7 +173,7 @@ impl Default for Log {
     fn default() -> Log {
         Log {
             format: LogFormat::Text,
-            filter: "info,jsonrpsee=warn".to_owned(),
+            filter: "info,jsonrpsee=warn,arc_malachitebft=warn".to_owned(),
         }
     }
 }
