@@ -59,25 +59,8 @@ pub struct GenesisAccount {
     /// Whose.
     pub address: Address,
     /// In the smallest unit of the currency.
-    #[serde(with = "decimal")]
+    #[serde(with = "crate::types::decimal")]
     pub balance: u128,
-}
-
-/// Balances as decimal strings: JSON numbers lose digits.
-mod decimal {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(value: &u128, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(value)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<u128, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
 }
 
 /// Why a chain could not be opened.

@@ -86,17 +86,6 @@ pub(crate) fn intrinsic_fuel(params: &ProtocolParams, tx: &Transaction, bytes: u
     })
 }
 
-/// The most that `tx` can cost its sender, in the currency.
-pub(crate) fn max_cost(tx: &Transaction) -> u128 {
-    let fee = u128::from(tx.fuel_limit) * u128::from(tx.fuel_price);
-    let value = match tx.action {
-        Action::Transfer { amount, .. } => amount,
-        Action::Deploy { value, .. } | Action::Call { value, .. } => value,
-        Action::SetValidators { .. } => 0,
-    };
-    fee.saturating_add(value).saturating_add(tx.deposit_limit)
-}
-
 /// What makes a transaction valid besides its sender's account: chain, size, fuel limit and price, signature.
 pub(crate) fn validate(
     params: &ProtocolParams,
@@ -165,7 +154,7 @@ pub(crate) fn validate_sender(
             got: tx.nonce,
         });
     }
-    let needed = max_cost(tx);
+    let needed = tx.max_cost();
     let available = account.balance.saturating_sub(pending_cost);
     if needed > available {
         return Err(AdmitError::InsufficientBalance { needed, available });

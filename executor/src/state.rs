@@ -10,7 +10,7 @@
 //! [`Validator`](crate::types::Validator)s, `g` + zeros (32) the address of the governor, if there are any.
 
 use crate::read_cache::ReadCache;
-use crate::store::{StateSnapshot, StoreError, decode};
+use crate::store::{StateSnapshot, StoreError, decode, successor};
 use crate::types::{Account, Address, Hash, encode};
 use crate::vm::ExecutionError;
 use slackline_parallel::Add;
@@ -312,14 +312,6 @@ fn below(key: &[u8], high: &Bound<Vec<u8>>) -> bool {
         Bound::Excluded(high) | Bound::Included(high) => key < high.as_slice(),
         Bound::Unbounded => true,
     }
-}
-
-/// The least byte string above all that begin with `prefix`, if there is one.
-fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|&byte| byte != u8::MAX)?;
-    let mut end = prefix[..=last].to_vec();
-    end[last] += 1;
-    Some(end)
 }
 
 /// What a block has done so far, over the state before it.

@@ -39,7 +39,7 @@ pub struct CallTrace {
     #[serde(with = "hexadecimal")]
     pub input: Vec<u8>,
     /// What came with it, in the smallest unit of the currency.
-    #[serde(with = "decimal")]
+    #[serde(with = "crate::types::decimal")]
     pub value: u128,
     /// Whether it could only read.
     pub read_only: bool,
@@ -420,19 +420,5 @@ mod hexadecimal {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         hex::decode(String::deserialize(from)?).map_err(D::Error::custom)
-    }
-}
-
-/// Amounts as decimal text: JSON numbers lose digits.
-mod decimal {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(value: &u128, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(value)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u128, D::Error> {
-        let text = String::deserialize(from)?;
-        text.parse().map_err(D::Error::custom)
     }
 }

@@ -1,20 +1,8 @@
 //! What can be said of a transaction without the state: its structure, its fuel limit, its signature.
 
 use crate::error::AdmissionError;
-use slackline_types::{Action, Address, Hash, SignedTransaction, Transaction};
+use slackline_types::{Address, Hash, SignedTransaction};
 use std::ops::RangeInclusive;
-
-/// The most that a transaction can take from its sender: fuel limit times price, what it transfers, and the deposit. Saturates.
-pub fn max_cost(transaction: &Transaction) -> u128 {
-    let fee = u128::from(transaction.fuel_limit) * u128::from(transaction.fuel_price);
-    let value = match &transaction.action {
-        Action::Transfer { amount, .. } => *amount,
-        Action::Deploy { value, .. } | Action::Call { value, .. } => *value,
-        Action::SetValidators { .. } => 0,
-    };
-    fee.saturating_add(value)
-        .saturating_add(transaction.deposit_limit)
-}
 
 /// What every transaction of a chain has to keep to, whatever the state is.
 #[derive(Clone, Debug, PartialEq, Eq)]

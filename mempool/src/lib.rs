@@ -38,7 +38,7 @@ mod error;
 mod journal;
 mod pool;
 
-pub use admission::{Candidate, Rules, max_cost};
+pub use admission::{Candidate, Rules};
 pub use error::{AdmissionError, DropReason, Stage};
 pub use journal::{Journal, JournalError, Record, Recovered};
 pub use pool::{

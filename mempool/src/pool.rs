@@ -7,7 +7,7 @@
 //! - `tails` has the last entry of every sender, unless it is executing, committed, or a favoured local one: what may be evicted;
 //! - what `standing` and `worth` say, and both indices, is as `reindex` makes it from the account, the base price and the entries.
 
-use crate::admission::{Candidate, max_cost};
+use crate::admission::Candidate;
 use crate::error::{AdmissionError, DropReason};
 use slackline_types::{Address, Hash, SignedTransaction};
 use std::cmp::Reverse;
@@ -386,6 +386,15 @@ impl<R, E> Mempool<R, E> {
             .map(|entry| (entry.transaction.clone(), entry.origin, entry.expires))
     }
 
+    /// The sender's transactions with nonces below `nonce`, in order.
+    pub fn below(&self, sender: &Address, nonce: u64) -> Vec<Arc<SignedTransaction>> {
+        let entries = self.senders.get(sender).into_iter();
+        entries
+            .flat_map(|sender| sender.entries.range(..nonce))
+            .map(|(_, entry)| entry.transaction.clone())
+            .collect()
+    }
+
     /// What comes before the sender's transaction with nonce `nonce`, if gaps are filled and the account's nonce is `account`: what a
     /// chain that knows no gaps has to assume as waiting when it checks that transaction.
     pub fn pending_before(&self, sender: &Address, account: u64, nonce: u64) -> Pending {
@@ -503,7 +512,7 @@ impl<R, E> Mempool<R, E> {
                 limit: self.limits.nonce_gap,
             });
         }
-        let needed = max_cost(tx);
+        let needed = tx.max_cost();
         let before = self.pending_before(&address, account.nonce, nonce).cost;
         let available = account.balance.saturating_sub(before);
         if needed > available {

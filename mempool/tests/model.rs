@@ -8,7 +8,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestCaseError;
 use slackline_mempool::{
     AccountView, Accounts, AdmissionError, BatchLimits, Candidate, Committed, DropReason, Limits,
-    Mempool, Origin, Subpool, Ticket, Verdict, max_cost,
+    Mempool, Origin, Subpool, Ticket, Verdict,
 };
 use slackline_types::{Action, Address, Hash, PublicKey, SignedTransaction, Transaction};
 use std::cmp::Reverse;
@@ -251,7 +251,7 @@ impl Model {
             .filter(|i| (account.nonce..tx.nonce).contains(&i.nonce))
             .map(|i| i.cost)
             .sum();
-        if before + max_cost(tx) > account.balance {
+        if before + tx.max_cost() > account.balance {
             return Err("balance");
         }
         let old = self
@@ -291,7 +291,7 @@ impl Model {
             sender,
             nonce: tx.nonce,
             tx: tx.clone(),
-            cost: max_cost(tx),
+            cost: tx.max_cost(),
             bytes,
             arrival: self.arrivals,
             // Its own place, and those that make room, do not count: only others that are favoured are never evicted.

@@ -393,18 +393,8 @@ impl<L: Ledger> Producer<L> {
 
     /// The sender's transactions on their way with nonces below `nonce`, in order.
     pub fn pending_of(&self, sender: &Address, nonce: u64) -> Vec<SignedTransaction> {
-        let state = self.shared.lock();
-        let mut below: Vec<SignedTransaction> = state
-            .mempool
-            .iter()
-            .map(|(signed, ..)| signed)
-            .filter(|signed| {
-                signed.transaction.nonce < nonce && signed.transaction.sender_address() == *sender
-            })
-            .map(|signed| (*signed).clone())
-            .collect();
-        below.sort_unstable_by_key(|signed| signed.transaction.nonce);
-        below
+        let below = self.shared.lock().mempool.below(sender, nonce);
+        below.iter().map(|signed| (**signed).clone()).collect()
     }
 
     /// The nonce for the sender's next transaction, given the account's nonce.

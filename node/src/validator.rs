@@ -231,14 +231,20 @@ impl Application for Validator {
             return Ok(Verdict::Valid { id, proposer });
         }
         let started = Instant::now();
-        match self.chain.execute(block.clone()) {
+        match self.chain.execute(block) {
             Ok(executed) => {
                 self.metrics.executed(started.elapsed());
                 self.keep(id, executed);
                 Ok(Verdict::Valid { id, proposer })
             }
             Err(BlockError::Produce(error)) => Err(error.into()),
-            Err(error) => invalid(&block, error.to_string()),
+            Err(error) => {
+                // Decoded again, so that what is right need not be copied.
+                let block: Option<Block> = borsh::from_slice(bytes).ok();
+                let id = block.filter(is_what_it_commits_to).map(|_| id);
+                let reason = error.to_string();
+                Ok(Verdict::Invalid { id, reason })
+            }
         }
     }
 

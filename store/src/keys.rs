@@ -14,7 +14,7 @@ const BEFORE: u8 = b'k';
 const CHANGED: u8 = b'h';
 
 /// The least byte string above all that begin with `prefix`, if there is one.
-pub(crate) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+pub fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|&byte| byte != u8::MAX)?;
     let mut end = prefix[..=last].to_vec();
     end[last] += 1;

@@ -29,6 +29,7 @@ pub mod tools;
 mod tree;
 
 pub use error::StoreError;
+pub use keys::successor;
 pub use options::StoreOptions;
 pub use rocks::Rocks;
 pub use snapshot::StateSnapshot;

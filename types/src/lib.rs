@@ -201,6 +201,17 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// The most that it can cost its sender, in the smallest unit of the currency: fuel limit times price, what it moves, and the deposit. Saturates.
+    pub fn max_cost(&self) -> u128 {
+        let fee = u128::from(self.fuel_limit) * u128::from(self.fuel_price);
+        let value = match self.action {
+            Action::Transfer { amount, .. } => amount,
+            Action::Deploy { value, .. } | Action::Call { value, .. } => value,
+            Action::SetValidators { .. } => 0,
+        };
+        fee.saturating_add(value).saturating_add(self.deposit_limit)
+    }
+
     /// What a unit of fuel costs the sender in a block with `base_price`: that and the tip, within [`fuel_price`](Self::fuel_price).
     pub fn effective_price(&self, base_price: u64) -> u64 {
         self.fuel_price.min(base_price.saturating_add(self.tip))
@@ -419,17 +430,25 @@ pub struct Header {
     pub burnt: u128,
 }
 
-/// Amounts as decimal strings: JSON numbers lose digits.
-mod decimal {
+/// Amounts as decimal strings, for `#[serde(with)]`: JSON numbers lose digits.
+pub mod decimal {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(super) fn serialize<S: Serializer>(value: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+    /// Writes the digits.
+    ///
+    /// # Errors
+    ///
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(value: &u128, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(value)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<u128, D::Error> {
+    /// Reads what [`serialize`] writes.
+    ///
+    /// # Errors
+    ///
+    /// Not a string, or not a number in it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
         String::deserialize(deserializer)?
             .parse()
             .map_err(D::Error::custom)

@@ -81,19 +81,24 @@ impl Dev {
             // The node has said why.
             _ = health.wait_for(|health| *health != Health::Running) => {}
         }
-        let stopped = tokio::select! {
-            stopped = node.stop() => stopped,
-            signal = signals.next() => {
-                tracing::warn!(signal, "stopped at once");
-                std::process::exit(130);
-            }
-        };
-        match stopped {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(failure) => {
-                eprintln!("error: {failure}");
-                Ok(ExitCode::FAILURE)
-            }
+        Ok(stop(node, signals).await)
+    }
+}
+
+/// Stops the node (0, or 1 if it had failed); at once on a signal (130).
+pub(super) async fn stop(node: Node, mut signals: Signals) -> ExitCode {
+    let stopped = tokio::select! {
+        stopped = node.stop() => stopped,
+        signal = signals.next() => {
+            tracing::warn!(signal, "stopped at once");
+            std::process::exit(130);
+        }
+    };
+    match stopped {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `slackline init`, `start`, `config` and `testnet`: nodes that decide on blocks together.
 
-use super::dev::Signals;
+use super::dev::{self, Signals};
 use super::output::{Output, Table, print};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
@@ -213,20 +213,7 @@ impl Start {
                 }
             }
         }
-        let stopped = tokio::select! {
-            stopped = node.stop() => stopped,
-            signal = signals.next() => {
-                tracing::warn!(signal, "stopped at once");
-                std::process::exit(130);
-            }
-        };
-        match stopped {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(failure) => {
-                eprintln!("error: {failure}");
-                Ok(ExitCode::FAILURE)
-            }
-        }
+        Ok(dev::stop(node, signals).await)
     }
 }
 
