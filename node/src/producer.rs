@@ -339,14 +339,7 @@ impl<L: Ledger> Producer<L> {
 
     /// From here on nothing is accepted: the node is stopping.
     pub fn refuse_more(&self) {
-        let _state = self.shared.lock();
-        self.shared.health.send_if_modified(|health| {
-            let running = *health == Health::Running;
-            if running {
-                *health = Health::Stopping;
-            }
-            running
-        });
+        self.shared.refuse_more(&self.shared.lock());
     }
 
     /// From here on nothing is accepted, for that reason, and the tickets are closed.
@@ -420,8 +413,11 @@ impl<L: Ledger> Producer<L> {
     /// Accepts nothing more, finishes the block under way and returns when it is on disk. What still waited is
     /// forgotten and its tickets are closed. Blocks; does nothing the second time.
     pub fn stop(&self) {
-        self.refuse_more();
-        self.shared.lock().stopping = true;
+        let mut state = self.shared.lock();
+        // Both under one lock: whoever sees the health knows that no other block begins.
+        state.stopping = true;
+        self.shared.refuse_more(&state);
+        drop(state);
         self.shared.wake.notify_one();
         let thread = self
             .thread
@@ -452,6 +448,17 @@ impl<L: Ledger> Shared<L> {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that runs under the lock panics half way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Under the lock, so that nothing is being accepted when the health says so.
+    fn refuse_more(&self, _locked: &State) {
+        self.health.send_if_modified(|health| {
+            let running = *health == Health::Running;
+            if running {
+                *health = Health::Stopping;
+            }
+            running
+        });
     }
 
     fn check_accepting(&self) -> Result<(), SubmitError> {
