@@ -9,13 +9,26 @@ use std::time::Duration;
 ///
 /// If the system lacks the clock, which POSIX demands.
 pub fn thread_time() -> Duration {
+    time_of(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// Processor time of all threads of this process so far.
+///
+/// # Panics
+///
+/// As [`thread_time`].
+pub fn process_time() -> Duration {
+    time_of(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn time_of(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: `time` is a place for the result.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    assert_eq!(result, 0, "no clock for the processor time of a thread");
+    let result = unsafe { libc::clock_gettime(clock, &mut time) };
+    assert_eq!(result, 0, "no clock for the processor time");
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 

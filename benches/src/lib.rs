@@ -20,3 +20,7 @@ pub mod run;
 pub mod stats;
 #[allow(unsafe_code)]
 pub mod variant;
+
+/// That of the node's program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

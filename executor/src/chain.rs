@@ -19,6 +19,7 @@ use crate::types::{
     Account, Action, Address, Block, HEADER_VERSION, Hash, Header, Outcome, Receipt,
     SignedTransaction, Validator, encode,
 };
+use crate::verified::Verified;
 use crate::vm::{Call, Called, Ended, Entry, ExecutionError, MeteringStats, Refusal, Vm};
 use serde::{Deserialize, Serialize};
 use slackline_metering::{MeteringError, Mode, Overshoot};
@@ -421,6 +422,7 @@ pub struct Chain {
     head: RwLock<Header>,
     parallelism: RwLock<Parallelism>,
     reads: Arc<ReadCache>,
+    verified: Verified,
     /// Held while a block is made or stored; true once one could not be stored.
     poisoned: Mutex<bool>,
 }
@@ -492,6 +494,7 @@ impl Chain {
             params,
             genesis: genesis.clone(),
             reads: Arc::new(ReadCache::new(head.height)),
+            verified: Verified::new(),
             head: RwLock::new(head),
             parallelism: RwLock::default(),
             poisoned: Mutex::new(false),
@@ -796,6 +799,7 @@ impl Chain {
                 }
             }
         }
+        self.verified.insert(signed.hash(), signed);
         Ok(())
     }
 
@@ -1057,6 +1061,7 @@ impl Chain {
             _ => self.store.update_in_parallel(executor.height, &writes),
         };
         let tree = tree.map_err(ExecutionError::from)?;
+        let hashes: Vec<Hash> = receipts.iter().map(|receipt| receipt.transaction).collect();
         let header = Header {
             version: HEADER_VERSION,
             chain_id: self.genesis.chain_id,
@@ -1065,7 +1070,7 @@ impl Chain {
             parent: parent.hash(),
             timestamp_ms,
             proposer: executor.proposer,
-            transactions_root: transactions_root(&included),
+            transactions_root: list_root(List::Transactions, &hashes),
             receipts_root: receipts_root(&receipts),
             state_root: tree.root(),
             base_price: executor.base_price,
@@ -1117,6 +1122,7 @@ impl Chain {
             governor: self.genesis.governor,
             base_price: self.next_base_price(parent),
             signatures,
+            verified: &self.verified,
         }
     }
 
@@ -1404,11 +1410,6 @@ fn is_callable(method: &str) -> bool {
     method != INIT && method != UPGRADE
 }
 
-fn transactions_root(transactions: &[SignedTransaction]) -> Hash {
-    let hashes: Vec<Hash> = transactions.iter().map(SignedTransaction::hash).collect();
-    list_root(List::Transactions, &hashes)
-}
-
 fn receipts_root(receipts: &[Receipt]) -> Hash {
     let hashes: Vec<Hash> = receipts.iter().map(Receipt::hash).collect();
     list_root(List::Receipts, &hashes)
@@ -1474,7 +1475,7 @@ fn create(
         parent: Hash::default(),
         timestamp_ms: genesis.timestamp_ms,
         proposer: genesis.proposer,
-        transactions_root: transactions_root(&[]),
+        transactions_root: list_root(List::Transactions, &[]),
         receipts_root: receipts_root(&[]),
         state_root: tree.root(),
         base_price: params.fee_rule.initial_base_price,

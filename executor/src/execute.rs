@@ -10,6 +10,7 @@ use crate::types::{
     Account, Action, Address, Hash, Outcome, PublicKey, Receipt, SignedTransaction, Transaction,
     Validator, digest, encode,
 };
+use crate::verified::Verified;
 use crate::vm::{Call, Called, Ended, Entry, ExecutionError, Vm};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(crate) struct Executor<'a> {
     pub(crate) governor: Option<Address>,
     pub(crate) base_price: u64,
     pub(crate) signatures: Signatures,
+    pub(crate) verified: &'a Verified,
 }
 
 /// Whether to verify signatures.
@@ -232,15 +234,20 @@ impl Executor<'_> {
 
     /// Does all that needs no state: verifies the signature if that is asked for.
     pub(crate) fn prepare(&self, signed: &SignedTransaction) -> Prepared {
+        let hash = signed.hash();
+        let signatures = match self.verified.has(&hash, signed) {
+            true => Signatures::Trust,
+            false => self.signatures,
+        };
         Prepared {
-            hash: signed.hash(),
+            hash,
             sender: signed.transaction.sender_address(),
             intrinsic: validate(
                 self.params,
                 self.chain_id,
                 self.base_price,
                 signed,
-                self.signatures,
+                signatures,
             ),
         }
     }

@@ -35,6 +35,7 @@ mod read_cache;
 mod state;
 pub mod thread;
 pub mod trace;
+mod verified;
 mod vm;
 
 pub use chain::{

@@ -15,14 +15,17 @@
 use crate::chain::AdmitError;
 use crate::execute::{Executor, Prepared, Transacted};
 use crate::state::{
-    AccountAdd, BlockState, Effects, Found, Scan, StateView, Value, account, account_key,
+    AccountAdd, BlockState, Done, Effects, Found, Scan, StateView, Value, account, account_key,
 };
 use crate::store::StoreError;
 use crate::thread::STACK_BYTES;
 use crate::types::{Hash, Receipt, SignedTransaction};
 use crate::vm::{ExecutionError, checker};
+use rayon::prelude::*;
 use slackline_metering::{AsyncFuelChecker, Mode};
-use slackline_parallel::{Base, Change, Executed, Machine, Options, Seen, Stale, Stop, View, run};
+use slackline_parallel::{
+    Base, Change, Executed, Held, Machine, Options, Seen, Stale, Stop, View, run,
+};
 use std::sync::{Arc, OnceLock};
 
 /// Bytes that the keys of a contract's storage have in common, and all that accounts and code have.
@@ -124,19 +127,7 @@ pub(crate) fn execute(
         // This thread goes on executing.
         machine.begin(0);
         let finished = finished.map_err(|error| ExecutionError::Engine(error.to_string()))?;
-        for (key, seen) in finished.changes {
-            let mut effects = Effects::default();
-            match (&seen.base, code_of_key(&key)) {
-                (Base::Written(Item::Code(code)), Some(hash)) => {
-                    effects.code = Some((hash, code.clone()));
-                }
-                _ => {
-                    let value = resolve(state, &key, seen)?;
-                    effects.writes.insert(key, value);
-                }
-            }
-            state.apply(effects)?;
-        }
+        state.start_with(resolve_all(state, finished.changes)?);
         outcomes = finished.outputs;
         stats = BlockStats {
             threads,
@@ -212,6 +203,33 @@ fn resolve(
         None => Ok(base),
         Some(add) => Ok(Some(add.apply_to(base.as_deref())?)),
     }
+}
+
+/// What the changes come to, worked out on the threads of `rayon`'s pool.
+fn resolve_all(
+    state: &BlockState,
+    changes: Vec<Held<Item, AccountAdd>>,
+) -> Result<Done, StoreError> {
+    let resolve = |(key, seen): Held<Item, AccountAdd>| {
+        let item = match seen.base {
+            Base::Written(Item::Code(code)) => Item::Code(code),
+            _ => Item::Value(resolve(state, &key, seen)?),
+        };
+        Ok((key, item))
+    };
+    let changes = changes.into_par_iter().with_min_len(64).map(resolve);
+    let mut done = Done::default();
+    let mut writes = Vec::new();
+    for (key, item) in changes.collect::<Result<Vec<_>, StoreError>>()? {
+        match (item, code_of_key(&key)) {
+            (Item::Value(value), _) => writes.push((key, value)),
+            (Item::Code(code), Some(hash)) => drop(done.code.insert(hash, code)),
+            (Item::Code(_), None) => {}
+        }
+    }
+    // At once, so that the map is built of what is sorted first.
+    done.writes = writes.into_iter().collect();
+    Ok(done)
 }
 
 struct BlockMachine<'a> {

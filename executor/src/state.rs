@@ -323,10 +323,10 @@ pub(crate) struct BlockState {
 }
 
 #[derive(Default)]
-struct Done {
-    writes: Writes,
+pub(crate) struct Done {
+    pub(crate) writes: Writes,
     /// Code deployed in this block.
-    code: BTreeMap<Hash, Arc<Vec<u8>>>,
+    pub(crate) code: BTreeMap<Hash, Arc<Vec<u8>>>,
 }
 
 impl BlockState {
@@ -396,6 +396,11 @@ impl BlockState {
         done.writes.extend(effects.writes);
         done.code.extend(effects.code);
         Ok(())
+    }
+
+    /// Does, before anything else, what the first transactions have done.
+    pub(crate) fn start_with(&self, done: Done) {
+        *self.done.write().unwrap_or_else(PoisonError::into_inner) = done;
     }
 
     /// What is to be stored.

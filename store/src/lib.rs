@@ -21,6 +21,7 @@
 pub mod backend;
 mod error;
 mod keys;
+mod nodes;
 mod options;
 mod rocks;
 mod snapshot;

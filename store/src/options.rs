@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct StoreOptions {
     /// Blocks of files kept in memory, uncompressed, in bytes.
     pub cache_bytes: usize,
+    /// Nodes of the state's tree kept in memory, decoded, in bytes.
+    pub node_cache_bytes: usize,
     /// Writes of a column family kept in memory until they go to a file, in bytes.
     pub write_buffer_bytes: usize,
     /// Threads that write and merge files.
@@ -22,10 +24,11 @@ pub struct StoreOptions {
 }
 
 impl StoreOptions {
-    /// For a developer's machine: under 200 MB of memory.
+    /// For a developer's machine: under 250 MB of memory.
     pub fn laptop() -> StoreOptions {
         StoreOptions {
             cache_bytes: 64 << 20,
+            node_cache_bytes: 64 << 20,
             write_buffer_bytes: 8 << 20,
             background_jobs: 2,
             max_open_files: 256,
@@ -38,6 +41,7 @@ impl StoreOptions {
     pub fn server() -> StoreOptions {
         StoreOptions {
             cache_bytes: 4 << 30,
+            node_cache_bytes: 1 << 30,
             write_buffer_bytes: 64 << 20,
             background_jobs: 8,
             max_open_files: -1,

@@ -1,8 +1,9 @@
 //! The store: what a block writes, and what can be read.
 
 use crate::backend::{Backend, Batch, Family, View};
+use crate::nodes::NodeCache;
 use crate::snapshot::{StateSnapshot, value_before};
-use crate::tree::{self, TreeUpdate};
+use crate::tree::{self, Nodes, TreeUpdate};
 use crate::{Rocks, SCHEMA, StoreError, StoreOptions, Value, Writes, check_schema, decode, keys};
 use borsh::BorshDeserialize;
 use slackline_proof::{StateProof, key_hash, value_digest};
@@ -20,6 +21,7 @@ const PRUNE_AT_A_TIME: usize = 20_000;
 #[derive(Clone)]
 pub struct Store {
     backend: Arc<dyn Backend>,
+    nodes: Arc<NodeCache>,
     keep: u64,
 }
 
@@ -116,6 +118,7 @@ impl Store {
     pub fn on(backend: Arc<dyn Backend>, options: &StoreOptions) -> Result<Store, StoreError> {
         let store = Store {
             backend,
+            nodes: Arc::new(NodeCache::new(options.node_cache_bytes)),
             keep: options.keep_heights,
         };
         if let Some(schema) = store.get(Family::Meta, b"schema")? {
@@ -330,7 +333,7 @@ impl Store {
     ///
     /// If the database fails.
     pub fn update(&self, height: u64, writes: &Writes) -> Result<TreeUpdate, StoreError> {
-        tree::update(&*self.view()?, height, writes, false)
+        self.update_on(height, writes, false)
     }
 
     /// [`Store::update`] on the threads of `rayon`'s pool.
@@ -343,7 +346,21 @@ impl Store {
         height: u64,
         writes: &Writes,
     ) -> Result<TreeUpdate, StoreError> {
-        tree::update(&*self.view()?, height, writes, true)
+        self.update_on(height, writes, true)
+    }
+
+    fn update_on(
+        &self,
+        height: u64,
+        writes: &Writes,
+        parallel: bool,
+    ) -> Result<TreeUpdate, StoreError> {
+        let view = self.view()?;
+        let nodes = Nodes {
+            view: &*view,
+            cache: Some(&self.nodes),
+        };
+        tree::update(nodes, height, writes, parallel)
     }
 
     /// Writes the genesis block: with it the database has its schema and identity.
@@ -404,7 +421,7 @@ impl Store {
                 batch.put(Family::Events, key, []);
             }
         }
-        writes.tree.into_batch(&mut batch);
+        let nodes = writes.tree.into_batch(&mut batch);
         let body = encode(writes.block);
         batch.put(Family::Blocks, height.to_be_bytes(), body);
         if let Some(certificate) = writes.certificate {
@@ -412,7 +429,11 @@ impl Store {
         }
         batch.put(Family::Meta, *b"head", encode(header));
         prune(&*view, &mut batch, height.saturating_sub(self.keep.max(1)))?;
-        self.backend.write(&batch)
+        self.backend.write(&batch)?;
+        for (key, node) in nodes {
+            self.nodes.insert(key, node);
+        }
+        Ok(())
     }
 
     /// Deletes what only the states before `height` need, a part at a time; calls `progress` with the height that it has got to.
@@ -488,7 +509,10 @@ impl Store {
         batch.delete(Family::Blocks, keys::certificate(height));
         let parent = block(view, height - 1)?.ok_or_else(|| missing(height - 1))?;
         batch.put(Family::Meta, *b"head", encode(&parent.header));
-        self.backend.write(&batch)
+        // Nodes of a block that comes in its place may have the same keys.
+        let written = self.backend.write(&batch);
+        self.nodes.clear();
+        written
     }
 
     /// Checks that the flat state, the tree and the last header agree, by computing the root from the flat state; and that blocks

@@ -1,6 +1,7 @@
 //! The Merkle tree over the state, in family `nodes`.
 
 use crate::backend::{Batch, Family, View};
+use crate::nodes::NodeCache;
 use crate::{StoreError, Value, Writes, decode, keys};
 use borsh::{BorshDeserialize, BorshSerialize};
 use jmt::storage::{LeafNode, NibblePath, Node, NodeKey, TreeReader, TreeUpdateBatch};
@@ -9,7 +10,6 @@ use rayon::prelude::*;
 use slackline_proof::{Sha256, StateProof, key_hash, value_digest};
 use slackline_types::{Hash, encode};
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a block changes in the tree, and the root that it gives.
@@ -17,8 +17,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub struct TreeUpdate {
     root: Hash,
     height: u64,
-    nodes: Vec<(Vec<u8>, Vec<u8>)>,
+    nodes: Vec<NewNode>,
     stale: Vec<Vec<u8>>,
+}
+
+/// A node, and how it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct NewNode {
+    key: Vec<u8>,
+    bytes: Vec<u8>,
+    node: (NodeKey, Node),
+}
+
+impl NewNode {
+    fn new(key: &NodeKey, node: &Node) -> NewNode {
+        NewNode {
+            key: keys::node(key),
+            bytes: encode(node),
+            node: (key.clone(), node.clone()),
+        }
+    }
 }
 
 impl TreeUpdate {
@@ -37,29 +55,37 @@ impl TreeUpdate {
         self.nodes.len()
     }
 
-    pub(crate) fn into_batch(self, batch: &mut Batch) {
-        for (key, node) in self.nodes {
-            batch.put(Family::Nodes, key, node);
-        }
+    /// Returns the nodes for [`NodeCache::insert`] once the batch is stored.
+    pub(crate) fn into_batch(self, batch: &mut Batch) -> Vec<(NodeKey, Node)> {
+        let put = |new: NewNode| {
+            batch.put(Family::Nodes, new.key, new.bytes);
+            new.node
+        };
+        let nodes = self.nodes.into_iter().map(put).collect();
         for node in self.stale {
             batch.put(Family::Stale, keys::stale(self.height, &node), []);
         }
+        nodes
     }
+}
+
+/// Where nodes are read.
+#[derive(Clone, Copy)]
+pub(crate) struct Nodes<'a> {
+    pub(crate) view: &'a dyn View,
+    /// Without it, what the database has is what counts.
+    pub(crate) cache: Option<&'a NodeCache>,
 }
 
 /// Nodes as the tree reads them. Keeps the first error: `jmt` panics on some.
 struct Reader<'a> {
-    view: &'a dyn View,
+    nodes: Nodes<'a>,
     failed: RefCell<Option<StoreError>>,
 }
 
 impl TreeReader for Reader<'_> {
     fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<Node>> {
-        let read = self
-            .view
-            .get(Family::Nodes, &keys::node(key))
-            .and_then(|bytes| bytes.map(|bytes| decode(&bytes, "a node")).transpose());
-        read.map_err(|error| {
+        self.nodes.get(key).map_err(|error| {
             self.failed
                 .borrow_mut()
                 .get_or_insert_with(|| error.clone());
@@ -77,13 +103,27 @@ impl TreeReader for Reader<'_> {
     }
 }
 
-/// Runs `with` on the tree that `view` has.
+impl Nodes<'_> {
+    fn get(&self, key: &NodeKey) -> Result<Option<Node>, StoreError> {
+        if let Some(node) = self.cache.and_then(|cache| cache.get(key)) {
+            return Ok(Some(node));
+        }
+        let bytes = self.view.get(Family::Nodes, &keys::node(key))?;
+        let node: Option<Node> = bytes.map(|bytes| decode(&bytes, "a node")).transpose()?;
+        if let (Some(cache), Some(node)) = (self.cache, &node) {
+            cache.insert(key.clone(), node.clone());
+        }
+        Ok(node)
+    }
+}
+
+/// Runs `with` on the tree that `nodes` has.
 fn on_tree<T>(
-    view: &dyn View,
+    nodes: Nodes<'_>,
     with: impl FnOnce(&JellyfishMerkleTree<'_, Reader<'_>, Sha256>) -> anyhow::Result<T>,
 ) -> Result<T, StoreError> {
     let reader = Reader {
-        view,
+        nodes,
         failed: RefCell::new(None),
     };
     // `jmt` takes it that nodes can be read. The reader is not used after a panic but for its error.
@@ -109,7 +149,7 @@ type Changes = Vec<(KeyHash, Option<OwnedValue>)>;
 
 /// The tree after the block at `height` has made `writes`; on more than one thread if `parallel` and there is enough to do.
 pub(crate) fn update(
-    view: &dyn View,
+    nodes: Nodes<'_>,
     height: u64,
     writes: &Writes,
     parallel: bool,
@@ -120,25 +160,22 @@ pub(crate) fn update(
     };
     let changes = if parallel && writes.len() >= WORTH_THREADS {
         let changes: Changes = writes.par_iter().map(change).collect();
-        match update_by_subtrees(view, height, &changes)? {
+        match update_by_subtrees(nodes, height, &changes)? {
             Some(update) => return Ok(update),
             None => changes,
         }
     } else {
         writes.iter().map(change).collect()
     };
-    let (root, update) = on_tree(view, |tree| put(tree, height, changes))?;
+    let (root, update) = on_tree(nodes, |tree| put(tree, height, changes))?;
     let nodes = update.node_batch.nodes().iter();
-    let mut nodes: Vec<_> = nodes
-        .map(|(key, node)| (keys::node(key), encode(node)))
-        .collect();
-    nodes.sort_unstable();
-    Ok(TreeUpdate {
-        root: Hash(root.0),
+    let nodes = nodes.map(|(key, node)| NewNode::new(key, node)).collect();
+    Ok(TreeUpdate::new(
+        Hash(root.0),
         height,
         nodes,
-        stale: stale(height, [&update]),
-    })
+        stale_keys(&update),
+    ))
 }
 
 fn put(
@@ -157,18 +194,33 @@ fn put(
     Ok((root.ok_or_else(|| anyhow::anyhow!("no root"))?, update))
 }
 
-fn stale<'a>(height: u64, updates: impl IntoIterator<Item = &'a TreeUpdateBatch>) -> Vec<Vec<u8>> {
-    let mut stale = BTreeSet::new();
-    for update in updates {
-        let indices = update.stale_node_index_batch.iter();
-        stale.extend(indices.map(|index| keys::node(&index.node_key)));
+fn stale_keys(update: &TreeUpdateBatch) -> Vec<Vec<u8>> {
+    let indices = update.stale_node_index_batch.iter();
+    indices.map(|index| keys::node(&index.node_key)).collect()
+}
+
+impl TreeUpdate {
+    fn new(
+        root: Hash,
+        height: u64,
+        mut nodes: Vec<NewNode>,
+        mut stale: Vec<Vec<u8>>,
+    ) -> TreeUpdate {
+        // Each block has a root node of its own, so that it replaces the one before; `jmt` forgets that of an empty tree, and
+        // of a block that changes nothing.
+        if let Some(parent) = height.checked_sub(1) {
+            stale.push(keys::node(&root_key(parent)));
+        }
+        nodes.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        stale.sort_unstable();
+        stale.dedup();
+        TreeUpdate {
+            root,
+            height,
+            nodes,
+            stale,
+        }
     }
-    // Each block has a root node of its own, so that it replaces the one before; `jmt` forgets that of an empty tree, and
-    // of a block that changes nothing.
-    if let Some(parent) = height.checked_sub(1) {
-        stale.insert(keys::node(&root_key(parent)));
-    }
-    stale.into_iter().collect()
 }
 
 /// The borsh form of `jmt`'s inner nodes, whose parts it does not export.
@@ -202,15 +254,14 @@ impl InnerNode {
 /// [`update`] by the 16 subtrees below the root, each as if only its keys changed: they share nothing but the root node, which is put together of
 /// theirs. `None` if the tree is, or becomes, too small to have such a root.
 fn update_by_subtrees(
-    view: &dyn View,
+    nodes: Nodes<'_>,
     height: u64,
     changes: &Changes,
 ) -> Result<Option<TreeUpdate>, StoreError> {
     let before = match height.checked_sub(1) {
-        Some(parent) => view.get(Family::Nodes, &keys::node(&root_key(parent)))?,
+        Some(parent) => nodes.get(&root_key(parent))?,
         None => None,
     };
-    let before: Option<Node> = before.map(|bytes| decode(&bytes, "a node")).transpose()?;
     let Some(mut root) = before.as_ref().and_then(InnerNode::of) else {
         return Ok(None);
     };
@@ -218,29 +269,39 @@ fn update_by_subtrees(
     for (key, value) in changes {
         parts[usize::from(key.0[0] >> 4)].push((*key, value.clone()));
     }
+    let at_root = root_key(height);
     let parts = parts.into_par_iter().enumerate();
-    let updates: Vec<(usize, TreeUpdateBatch)> = parts
+    let updates: Vec<Subtree> = parts
         .filter(|(_, part)| !part.is_empty())
         .map(|(nibble, part)| {
-            let (_, update) = on_tree(view, |tree| put(tree, height, part))?;
-            Ok((nibble, update))
+            let (_, update) = on_tree(nodes, |tree| put(tree, height, part))?;
+            let mut subtree = Subtree {
+                nibble,
+                root: None,
+                nodes: Vec::new(),
+                stale: stale_keys(&update),
+            };
+            for (key, node) in update.node_batch.nodes() {
+                match *key == at_root {
+                    true => subtree.root = InnerNode::of(node),
+                    false => subtree.nodes.push(NewNode::new(key, node)),
+                }
+            }
+            Ok(subtree)
         })
         .collect::<Result<_, StoreError>>()?;
 
-    let at_root = root_key(height);
-    let mut nodes = Vec::new();
-    for (nibble, update) in &updates {
-        for (key, node) in update.node_batch.nodes() {
-            if *key != at_root {
-                nodes.push((keys::node(key), encode(node)));
-                continue;
+    let (mut nodes, mut stale) = (Vec::new(), Vec::new());
+    for subtree in updates {
+        // Of its other children it has what was there before.
+        match subtree.root {
+            Some(theirs) => {
+                root.children[subtree.nibble] = theirs.children[subtree.nibble].clone();
             }
-            // Of its other children it has what was there before.
-            match InnerNode::of(node) {
-                Some(theirs) => root.children[*nibble] = theirs.children[*nibble].clone(),
-                None => return Ok(None),
-            }
+            None => return Ok(None),
         }
+        nodes.extend(subtree.nodes);
+        stale.extend(subtree.stale);
     }
     let children = || root.children.iter().flatten();
     root.count = children().count() as u64;
@@ -254,14 +315,17 @@ fn update_by_subtrees(
         return Ok(None);
     };
     let hash = Hash(inner.hash::<Sha256>());
-    nodes.push((keys::node(&at_root), encode(&root)));
-    nodes.sort_unstable();
-    Ok(Some(TreeUpdate {
-        root: hash,
-        height,
-        nodes,
-        stale: stale(height, updates.iter().map(|(_, update)| update)),
-    }))
+    nodes.push(NewNode::new(&at_root, &root));
+    Ok(Some(TreeUpdate::new(hash, height, nodes, stale)))
+}
+
+/// What becomes of one subtree.
+struct Subtree {
+    nibble: usize,
+    /// The root node, in which its child is right; none if the tree would be too small without the others.
+    root: Option<InnerNode>,
+    nodes: Vec<NewNode>,
+    stale: Vec<Vec<u8>>,
 }
 
 fn root_key(height: u64) -> NodeKey {
@@ -270,13 +334,15 @@ fn root_key(height: u64) -> NodeKey {
 
 /// The root at `height`, if that is kept.
 pub(crate) fn root(view: &dyn View, height: u64) -> Result<Option<Hash>, StoreError> {
-    let root = on_tree(view, |tree| tree.get_root_hash_option(height))?;
+    let stored = Nodes { view, cache: None };
+    let root = on_tree(stored, |tree| tree.get_root_hash_option(height))?;
     Ok(root.map(|root| Hash(root.0)))
 }
 
 /// Shows what `key` has, or that it is absent, at `height`.
 pub(crate) fn prove(view: &dyn View, height: u64, key: &[u8]) -> Result<StateProof, StoreError> {
-    let (_, proof) = on_tree(view, |tree| tree.get_with_proof(key_hash(key), height))?;
+    let stored = Nodes { view, cache: None };
+    let (_, proof) = on_tree(stored, |tree| tree.get_with_proof(key_hash(key), height))?;
     Ok(StateProof::new(proof))
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -108,25 +108,30 @@ pub fn test_aarch64(root: &Path, args: &[OsString]) -> Result<()> {
     platforms::test_aarch64(root, args)
 }
 
+/// Builds `slackline` and says where it is.
+fn release_node(root: &Path) -> Result<PathBuf> {
+    run(cargo(root).args([
+        "build",
+        "--release",
+        "--package",
+        "slackline-node",
+        "--bin",
+        "slackline",
+    ]))?;
+    Ok(crate::target_dir(root).join("release/slackline"))
+}
+
 /// Replaces this process with the node, which then gets the terminal's and a supervisor's signals itself.
 pub fn dev(root: &Path, args: &[OsString]) -> Result<()> {
     let start = Instant::now();
     contracts(root)?;
-    step("build the node (several minutes the first time)", || {
-        run(cargo(root).args([
-            "build",
-            "--release",
-            "--package",
-            "slackline-node",
-            "--bin",
-            "slackline",
-        ]))
+    let node = step("build the node (several minutes the first time)", || {
+        release_node(root)
     })?;
     eprintln!(
         "==> slackline dev (after {})",
         minutes(start.elapsed().as_secs())
     );
-    let node = crate::target_dir(root).join("release/slackline");
     let error = Command::new(&node).arg("dev").args(args).exec();
     Err(error).with_context(|| format!("cannot start {}", node.display()))
 }
@@ -160,9 +165,14 @@ pub fn bench(root: &Path, name: Option<&str>, args: &[OsString]) -> Result<()> {
     if let Some(args) = cosmwasm {
         return cosmwasm::compare(root, &program, &args);
     }
+    let mut command = Command::new(&program);
+    if name == "node" {
+        let node = step("build the node", || release_node(root))?;
+        command.arg("--slackline").arg(node);
+    }
     eprintln!("==> bench {name}");
     // Started in the user's directory, which the files among its arguments are relative to.
-    let error = Command::new(&program).args(args).exec();
+    let error = command.args(args).exec();
     Err(error).with_context(|| format!("cannot start {}", program.display()))
 }
 

@@ -166,7 +166,11 @@ impl Stage {
 /// Measures with that many keys, over `rounds` blocks.
 pub(crate) fn measure(keys: u64, rounds: usize) -> Result<Growth> {
     let directory = tempfile::tempdir()?;
-    let options = StoreOptions::default();
+    // So that the blocks that fill the state do not fill the disk: what they replace is deleted by those that follow, raw too.
+    let options = StoreOptions {
+        keep_heights: 8,
+        ..StoreOptions::default()
+    };
     let open = |name: &str| {
         let path = directory.path().join(name);
         Rocks::open(&path, &options).with_context(|| path.display().to_string())

@@ -7,6 +7,11 @@
 //!   mixed      half transfers, two fifths of token transfers, a tenth of swaps
 //! ```
 //!
+//! Before that, what the machine itself gives: the same signatures verified on one thread, and shared out among more, which is the most that any
+//! speed-up can be here.
+//!
+//! After it, a projection to more threads: a model, see `docs/parallel.md`.
+//!
 //! The variants take turns, the first of each round another one; a figure is the median of its rounds, a ratio the median of the ratios within a round. Each
 //! variant's header is compared with that of the execution in order.
 
@@ -16,13 +21,14 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use ed25519_dalek::SigningKey;
 use serde::Serialize;
+use slackline_benches::clock::process_time;
 use slackline_benches::stats::median;
 use slackline_executor::{
     Action, Address, BlockStats, Mode, Parallelism, PublicKey, Signatures, SignedTransaction,
 };
 use slackline_tests::{PLENTY, TestChain, address, example, key, transaction};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(Parser)]
 struct Args {
@@ -35,6 +41,13 @@ struct Args {
     /// Threads, besides one.
     #[arg(long, value_delimiter = ',', default_value = "2")]
     threads: Vec<usize>,
+    /// Which blocks: disjoint, token, swaps, mixed.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "disjoint,token,swaps,mixed"
+    )]
+    workloads: Vec<String>,
     /// Sizes of the state, in keys, at which storing a block is measured.
     #[arg(
         long,
@@ -56,6 +69,8 @@ struct Variant {
     how: Parallelism,
     /// Microseconds for each transaction, by round.
     times: Vec<f64>,
+    /// The same of processor time, on all threads.
+    cpu: Vec<f64>,
     stats: Vec<BlockStats>,
 }
 
@@ -64,6 +79,7 @@ struct Row {
     workload: String,
     variant: String,
     us_per_transaction: f64,
+    cpu_us_per_transaction: f64,
     /// Time in order over time so.
     speed_up: f64,
     in_parallel: f64,
@@ -208,11 +224,19 @@ impl Stage {
     }
 }
 
+/// Threads that the projection starts from.
+const MEASURED: usize = 2;
+
+fn variant_name(threads: usize) -> String {
+    format!("{threads} threads")
+}
+
 fn variants(threads: &[usize]) -> Vec<Variant> {
     let variant = |name: String, how: Parallelism| Variant {
         name,
         how,
         times: Vec::new(),
+        cpu: Vec::new(),
         stats: Vec::new(),
     };
     let mut all = vec![variant("in order".to_owned(), Parallelism::sequential())];
@@ -221,7 +245,7 @@ fn variants(threads: &[usize]) -> Vec<Variant> {
             threads,
             ..Parallelism::sequential()
         };
-        all.push(variant(format!("{threads} threads"), how.clone()));
+        all.push(variant(variant_name(threads), how.clone()));
         let to_the_end = Parallelism {
             wasted_percent: 1_000_000,
             ..how
@@ -257,13 +281,14 @@ fn measure(stage: &Stage, name: &str, args: &Args) -> Result<Vec<Row>> {
         for turn in 0..count {
             let variant = &mut variants[(round + turn) % count];
             let transactions = block.clone();
-            let start = Instant::now();
+            let (start, cpu) = (Instant::now(), process_time());
             let made =
                 stage
                     .chain
                     .chain
                     .rehearse_block(transactions, 0, signatures, &variant.how)?;
-            let time = start.elapsed().as_nanos() as f64 / 1e3 / args.transactions as f64;
+            let each = |time: Duration| time.as_nanos() as f64 / 1e3 / args.transactions as f64;
+            let (time, cpu) = (each(start.elapsed()), each(process_time() - cpu));
             let expected = expected.get_or_insert_with(|| made.header.clone());
             ensure!(
                 *expected == made.header,
@@ -280,6 +305,7 @@ fn measure(stage: &Stage, name: &str, args: &Args) -> Result<Vec<Row>> {
             );
             if round > 0 {
                 variant.times.push(time);
+                variant.cpu.push(cpu);
                 variant.stats.push(made.stats);
             }
         }
@@ -299,6 +325,7 @@ fn measure(stage: &Stage, name: &str, args: &Args) -> Result<Vec<Row>> {
             workload: name.to_owned(),
             variant: variant.name.clone(),
             us_per_transaction: median(&variant.times).unwrap_or(f64::NAN),
+            cpu_us_per_transaction: median(&variant.cpu).unwrap_or(f64::NAN),
             speed_up: median(&ratios).unwrap_or(f64::NAN),
             in_parallel: count(|stats| stats.in_parallel as u64),
             aborted: count(|stats| stats.aborted),
@@ -309,13 +336,70 @@ fn measure(stage: &Stage, name: &str, args: &Args) -> Result<Vec<Row>> {
     Ok(rows.collect())
 }
 
+/// How much faster `threads` threads verify signatures than one, with nothing to wait for: the median of the rounds.
+fn ceiling(block: &[SignedTransaction], threads: usize, rounds: usize) -> Result<f64> {
+    let verify =
+        |part: &[SignedTransaction]| part.iter().all(SignedTransaction::signature_is_valid);
+    let mut ratios = Vec::new();
+    for _ in 0..rounds.max(1) {
+        let start = Instant::now();
+        ensure!(verify(block), "a signature is invalid");
+        let one = start.elapsed();
+        let start = Instant::now();
+        let parts = block.chunks(block.len().div_ceil(threads));
+        let valid = std::thread::scope(|scope| {
+            let threads: Vec<_> = parts
+                .map(|part| scope.spawn(move || verify(part)))
+                .collect();
+            threads
+                .into_iter()
+                .all(|thread| thread.join().unwrap_or(false))
+        });
+        ensure!(valid, "a signature is invalid");
+        ratios.push(one.as_secs_f64() / start.elapsed().as_secs_f64());
+    }
+    median(&ratios).context("no round")
+}
+
+/// The speed-up with `threads` threads that two rows, in order and in parallel with `measured` threads, let one expect. What is serial is what the time in
+/// parallel does not share: with all of it shared evenly, the time would be the processor time over the threads. Executions in vain grow with
+/// the transactions that are under way besides the one that they wait for.
+fn projected(
+    in_order: &Row,
+    parallel: &Row,
+    measured: usize,
+    threads: usize,
+    transactions: usize,
+) -> f64 {
+    let (measured, threads) = (measured as f64, threads as f64);
+    let (time, cpu) = (parallel.us_per_transaction, parallel.cpu_us_per_transaction);
+    let serial = ((measured * time - cpu) / (measured - 1.0)).clamp(0.0, time);
+    let vain = (parallel.aborted + parallel.cancelled + parallel.blocked) / transactions as f64;
+    let more = 1.0 + vain * (threads - measured) / (measured - 1.0);
+    in_order.us_per_transaction / (serial + (cpu - serial) * more / threads)
+}
+
 fn run(args: &Args) -> Result<()> {
+    for name in &args.workloads {
+        let known = ["disjoint", "token", "swaps", "mixed"];
+        ensure!(
+            known.contains(&name.as_str()),
+            "no workload {name:?}: there are {}",
+            known.join(", ")
+        );
+    }
     let stage = Stage::new(2 * args.transactions)?;
+    let signed = stage.workload("disjoint", args.transactions)?;
+    for &threads in &args.threads {
+        let ceiling = ceiling(&signed, threads, args.rounds)?;
+        println!("verifying the signatures alone: {ceiling:.2}x with {threads} threads\n");
+    }
     println!(
-        "{:<9} {:<36} {:>12} {:>9} {:>9} {:>8} {:>9} {:>8}",
+        "{:<9} {:<36} {:>12} {:>12} {:>9} {:>9} {:>8} {:>9} {:>8}",
         "workload",
         "variant",
         "transaction",
+        "processors",
         "speed-up",
         "parallel",
         "aborted",
@@ -323,13 +407,14 @@ fn run(args: &Args) -> Result<()> {
         "blocked"
     );
     let mut all = Vec::new();
-    for name in ["disjoint", "token", "swaps", "mixed"] {
+    for name in &args.workloads {
         for row in measure(&stage, name, args)? {
             println!(
-                "{:<9} {:<36} {:>9.2} us {:>8.2}x {:>9} {:>8} {:>9} {:>8}",
+                "{:<9} {:<36} {:>9.2} us {:>9.2} us {:>8.2}x {:>9} {:>8} {:>9} {:>8}",
                 row.workload,
                 row.variant,
                 row.us_per_transaction,
+                row.cpu_us_per_transaction,
                 row.speed_up,
                 row.in_parallel,
                 row.aborted,
@@ -337,6 +422,29 @@ fn run(args: &Args) -> Result<()> {
                 row.blocked
             );
             all.push(row);
+        }
+    }
+    println!(
+        "\nprojected from {MEASURED} threads (a model, not measured; 1x where the block would be executed in order)"
+    );
+    for rows in all.chunk_by(|one: &Row, other| one.workload == other.workload) {
+        let two = rows
+            .iter()
+            .find(|row| row.variant == variant_name(MEASURED));
+        if let (Some(in_order), Some(two)) = (rows.first(), two) {
+            if two.in_parallel < args.transactions as f64 {
+                println!("{:<9} 1x: in order, as it conflicts", in_order.workload);
+                continue;
+            }
+            let at = |threads| {
+                let ratio = projected(in_order, two, MEASURED, threads, args.transactions);
+                format!("{:.1}x with {threads}", ratio.max(1.0))
+            };
+            println!(
+                "{:<9} {}",
+                in_order.workload,
+                [4, 8, 16, 32].map(at).join(", ")
+            );
         }
     }
     let mut growth = Vec::new();
