@@ -20,7 +20,7 @@ use slackline_executor::{Action, Address, SignedTransaction, Transaction};
 use slackline_node::dev::dev_key;
 use slackline_node::keys::Key;
 use slackline_node::rpc::api::{ApiClient, MAX_TIMEOUT_MS};
-use slackline_node::rpc::types::{OutcomeKind, ReceiptJson, SubmitStatus, WaitUntil};
+use slackline_node::rpc::types::{OutcomeKind, ReceiptJson, SubmitStatus, Submitted, WaitUntil};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -136,6 +136,9 @@ impl Stage {
             Ok(answer) if answer.status == SubmitStatus::Included => {
                 answer.receipt.ok_or_else(|| "no receipt".to_owned())
             }
+            Ok(Submitted {
+                error: Some(error), ..
+            }) => Err(format!("{} ({})", error.message, error.code)),
             Ok(_) => Err(format!("not included within {} s", MAX_TIMEOUT_MS / 1000)),
             Err(jsonrpsee::core::ClientError::Call(error)) => {
                 Err(format!("{} ({})", error.message(), error.code()))
@@ -296,7 +299,10 @@ impl Load {
                     let bytes = hex::encode(slackline_executor::encode(&signed));
                     let accepted =
                         stage.sessions[0].submit_transaction(bytes, Some(WaitUntil::None), None);
-                    accepted.await.context("funding an account")?;
+                    let accepted = accepted.await.context("funding an account")?;
+                    if let Some(error) = accepted.error {
+                        bail!("funding an account: {}", error.message);
+                    }
                     waiting.push(signed);
                 }
                 bar.inc(1);

@@ -3,7 +3,7 @@
 use super::names::Names;
 use super::number;
 use super::output::{Output, Table, grouped};
-use super::remote::Remote;
+use super::remote::{Remote, RemoteError};
 use super::words::{self, MethodArgs, WithWords, Words};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -234,10 +234,13 @@ impl Terms {
         }
         let submit = remote.client().submit_transaction(
             hex::encode(bytes),
-            Some(WaitUntil::Included),
+            Some(WaitUntil::Final),
             Some(self.timeout * 1000),
         );
-        let answer = remote.ask(submit).await?;
+        let mut answer = remote.ask(submit).await?;
+        if let Some(error) = answer.error.take() {
+            return Err(RemoteError::Refused(error.data.into()).into());
+        }
         let mut decoded = None;
         if let Some(receipt) = &answer.receipt {
             words.learn(remote, receipt).await;

@@ -32,12 +32,15 @@ pub trait Api {
     /// Submits a transaction: the borsh encoding of a `SignedTransaction`, in hexadecimal.
     ///
     /// With `wait_until` `"included"` (the default) the answer comes when the transaction is in a block that is on disk
-    /// and has its receipt; after `timeout_ms` (default 10,000, at most 60,000) milliseconds it comes anyway, with status
-    /// `"pending"`. With `"none"` it comes as soon as the transaction is accepted. Either way the transaction stays
-    /// accepted, and can be asked for by its hash.
+    /// and has its receipt, with `"final"` when that block is decided, with `"none"` as soon as the transaction is accepted. After `timeout_ms`
+    /// (default 10,000, at most 60,000) milliseconds it comes anyway, with status `"pending"`. The transaction stays
+    /// accepted then, and can be asked for by its hash.
     ///
     /// Submitting the same transaction again is not an error: it answers, and waits, as if it were the first time, but
-    /// with status `"duplicate"` instead of `"pending"`; `"included"` if it is in a block.
+    /// with status `"duplicate"` instead of `"pending"`; `"included"` or `"final"` if it is in a block.
+    ///
+    /// Every answer about a transaction has its hash: one that is refused has status `"error"`, or `"try_again_later"` if the same bytes may be
+    /// accepted later, with the error inside. An error of JSON-RPC means that the bytes are no transaction, or that a parameter is wrong.
     #[method(name = "submit_transaction", param_kind = map)]
     async fn submit_transaction(
         &self,

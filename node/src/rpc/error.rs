@@ -28,10 +28,13 @@
 //! | 1201 | `no_block` | `height`, `head` | The chain has not come so far |
 //! | 1202 | `pruned` | `height`, `oldest` | The state after that block is not kept any more |
 //! | 1301 | `try_again_later` | `reason` | The node is busy; the same request may succeed later |
-//! | 1302 | `node_stopping` | `hash` if known | The node is shutting down; the transaction may have to be sent again |
-//! | 1303 | `node_failed` | `reason`, `hash` if known | A block could not be stored; nothing is accepted until a restart |
+//! | 1302 | `node_stopping` | | The node is shutting down; the transaction may have to be sent again |
+//! | 1303 | `node_failed` | `reason` | A block could not be stored; nothing is accepted until a restart |
 //! | 1304 | `storage` | `reason` | The database could not be read |
 //! | 1305 | `internal` | `reason` | The node ran out of memory, or has a bug |
+//!
+//! `submit_transaction` answers with these inside of a result that has the transaction's hash, as soon as the bytes are those of a transaction, so that
+//! no answer about a transaction is without it.
 //!
 //! Requests that do not reach a method get the library's own errors, whose data is a sentence or nothing: -32700 (not
 //! JSON), -32600 (not a request), -32601 (no such method), -32602 (parameters missing or of another JSON type), -32007
@@ -135,18 +138,11 @@ pub enum RpcError {
     /// Returned by `submit_transaction` and `call_view` once the node is shutting down, also to those who wait for a
     /// transaction that has not been executed.
     #[error("the node is stopping")]
-    NodeStopping {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        hash: Option<Hash>,
-    },
+    NodeStopping,
     /// Returned by `submit_transaction` after a block could not be made or stored. Whether a transaction that was in
     /// that block is on disk is known after a restart.
     #[error("the node has failed: {reason}")]
-    NodeFailed {
-        reason: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        hash: Option<Hash>,
-    },
+    NodeFailed { reason: String },
     /// Returned by every method that reads, if the database could not be read.
     #[error("{reason}")]
     Storage { reason: String },
@@ -190,7 +186,7 @@ impl RpcError {
             RpcError::NoBlock { .. } => 1201,
             RpcError::Pruned { .. } => 1202,
             RpcError::TryAgainLater { .. } => 1301,
-            RpcError::NodeStopping { .. } => 1302,
+            RpcError::NodeStopping => 1302,
             RpcError::NodeFailed { .. } => 1303,
             RpcError::Storage { .. } => 1304,
             RpcError::Internal { .. } => 1305,
@@ -364,8 +360,8 @@ impl From<SubmitError> for RpcError {
                 tip,
             },
             SubmitError::TryAgainLater(reason) => RpcError::TryAgainLater { reason },
-            SubmitError::Stopping => RpcError::NodeStopping { hash: None },
-            SubmitError::Failed(reason) => RpcError::NodeFailed { reason, hash: None },
+            SubmitError::Stopping => RpcError::NodeStopping,
+            SubmitError::Failed(reason) => RpcError::NodeFailed { reason },
             SubmitError::Store(error) => RpcError::from(&error),
         }
     }
@@ -377,7 +373,7 @@ impl From<WorkError> for RpcError {
             WorkError::Full => RpcError::TryAgainLater {
                 reason: error.to_string(),
             },
-            WorkError::Stopped => RpcError::NodeStopping { hash: None },
+            WorkError::Stopped => RpcError::NodeStopping,
             WorkError::Panicked => RpcError::Internal {
                 reason: error.to_string(),
             },
@@ -450,11 +446,8 @@ mod tests {
                 oldest: 2,
             },
             RpcError::TryAgainLater { reason: text() },
-            RpcError::NodeStopping { hash: None },
-            RpcError::NodeFailed {
-                reason: text(),
-                hash: Some(Hash([3; 32])),
-            },
+            RpcError::NodeStopping,
+            RpcError::NodeFailed { reason: text() },
             RpcError::Storage { reason: text() },
             RpcError::Internal { reason: text() },
         ]
@@ -485,7 +478,7 @@ mod tests {
             RpcError::NoBlock { .. } => 20,
             RpcError::Pruned { .. } => 21,
             RpcError::TryAgainLater { .. } => 22,
-            RpcError::NodeStopping { .. } => 23,
+            RpcError::NodeStopping => 23,
             RpcError::NodeFailed { .. } => 24,
             RpcError::Storage { .. } => 25,
             RpcError::Internal { .. } => 26,

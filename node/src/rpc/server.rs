@@ -24,7 +24,9 @@ use serde::Serialize;
 use slackline_executor::params::Limits;
 use slackline_executor::proof::StateAnswer;
 use slackline_executor::trace::Detail;
-use slackline_executor::{Address, Chain, EventQuery, Hash, Validator, ViewCall, ViewError};
+use slackline_executor::{
+    Address, Chain, EventQuery, Hash, Receipt, StoreError, Validator, ViewCall, ViewError,
+};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -111,32 +113,54 @@ impl ApiServer for Handler {
         if timeout_ms > MAX_TIMEOUT_MS {
             return Err(invalid("timeout_ms", format!("at most {MAX_TIMEOUT_MS}")));
         }
-        let producer = self.producer.clone();
-        let (hash, progress) = self
-            .admission
-            .run(move || {
-                let bytes =
-                    parse_hex(&transaction).map_err(|reason| invalid("transaction", reason))?;
-                producer.submit(&bytes).map_err(RpcError::from)
-            })
-            .await??;
+        let wait_until = wait_until.unwrap_or_default();
+        let bytes = parse_hex(&transaction).map_err(|reason| invalid("transaction", reason))?;
+        let bytes: Arc<[u8]> = bytes.into();
+        let admitting = {
+            let (bytes, chain, producer) =
+                (bytes.clone(), self.chain.clone(), self.producer.clone());
+            move || -> Result<_, RpcError> {
+                let (hash, progress) = producer.submit(&bytes)?;
+                // What is stored from here on is decided; what was imported may not be.
+                let decided = match &progress {
+                    Progress::Included(receipt) if wait_until == WaitUntil::Final => {
+                        is_final(&chain, receipt.height)?
+                    }
+                    _ => true,
+                };
+                Ok((hash, progress, decided))
+            }
+        };
+        let admitted = self.admission.run(admitting).await;
+        let (hash, progress, decided) = match admitted.map_err(RpcError::from).flatten() {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                let signed = self.chain.decode(&bytes);
+                let signed = signed.map_err(|error| RpcError::from(&error))?;
+                return Ok(Submitted::refused(signed.hash(), error));
+            }
+        };
+        let included = |receipt: &Receipt| Submitted {
+            status: match wait_until {
+                WaitUntil::Final if decided => SubmitStatus::Final,
+                _ => SubmitStatus::Included,
+            },
+            hash,
+            receipt: Some(receipt.into()),
+            error: None,
+        };
         let (status, mut ticket) = match progress {
             Progress::Accepted(ticket) => (SubmitStatus::Pending, ticket),
             Progress::Waiting(ticket) => (SubmitStatus::Duplicate, ticket),
-            Progress::Included(receipt) => {
-                return Ok(Submitted {
-                    status: SubmitStatus::Included,
-                    hash,
-                    receipt: Some((&receipt).into()),
-                });
-            }
+            Progress::Included(receipt) => return Ok(included(&receipt)),
         };
         let waiting = Submitted {
             status,
             hash,
             receipt: None,
+            error: None,
         };
-        if wait_until.unwrap_or_default() == WaitUntil::None {
+        if wait_until == WaitUntil::None {
             return Ok(waiting);
         }
         let news = ticket.wait_for(Option::is_some);
@@ -145,22 +169,16 @@ impl ApiServer for Handler {
             Ok(Ok(verdict)) => verdict.clone(),
             Ok(Err(_closed)) => None,
         };
-        match verdict {
-            Some(Verdict::Included(receipt)) => Ok(Submitted {
-                status: SubmitStatus::Included,
-                hash,
-                receipt: Some((&*receipt).into()),
-            }),
-            Some(Verdict::Dropped(reason)) => Err(RpcError::from(&reason)),
+        let error = match verdict {
+            Some(Verdict::Included(receipt)) => return Ok(included(&receipt)),
+            Some(Verdict::Dropped(reason)) => RpcError::from(&reason),
             // Closed: the producer says why before it closes tickets.
-            None => Err(match self.failure() {
-                Some(reason) => RpcError::NodeFailed {
-                    reason,
-                    hash: Some(hash),
-                },
-                None => RpcError::NodeStopping { hash: Some(hash) },
-            }),
-        }
+            None => match self.failure() {
+                Some(reason) => RpcError::NodeFailed { reason },
+                None => RpcError::NodeStopping,
+            },
+        };
+        Ok(Submitted::refused(hash, error))
     }
 
     fn get_transaction(&self, hash: String) -> Result<TransactionAnswer, RpcError> {
@@ -172,6 +190,7 @@ impl ApiServer for Handler {
                 hash,
                 transaction: Some((&*transaction).into()),
                 receipt: None,
+                is_final: false,
             });
         }
         let Some(receipt) = self.chain.receipt(&hash)? else {
@@ -180,6 +199,7 @@ impl ApiServer for Handler {
                 hash,
                 transaction: None,
                 receipt: None,
+                is_final: false,
             });
         };
         let Some(transaction) = self.chain.transaction(&hash)? else {
@@ -192,6 +212,7 @@ impl ApiServer for Handler {
             hash,
             transaction: Some((&transaction).into()),
             receipt: Some((&receipt).into()),
+            is_final: is_final(&self.chain, receipt.height)?,
         })
     }
 
@@ -472,6 +493,11 @@ impl ApiServer for Handler {
             },
         })
     }
+}
+
+/// Whether the block at `height` cannot be undone: it has its certificate, or one node makes the blocks.
+fn is_final(chain: &Chain, height: u64) -> Result<bool, StoreError> {
+    Ok(chain.genesis().validators.is_empty() || chain.certificate(height)?.is_some())
 }
 
 async fn refuse(pending: PendingSubscriptionSink, error: RpcError) -> SubscriptionResult {

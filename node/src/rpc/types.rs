@@ -4,6 +4,7 @@
 //! amounts of currency are decimal strings because they do not fit into the numbers of most JSON readers. Fuel,
 //! heights, nonces and sizes are numbers. Times are in milliseconds.
 
+use super::error::RpcError;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use slackline_executor::trace::{AccessKind, CallTrace, Step};
@@ -87,6 +88,9 @@ pub enum WaitUntil {
     /// The transaction is in a block that is on disk.
     #[default]
     Included,
+    /// And that block is decided: nobody can undo it. Where one node makes the blocks that is the same. Among validators, too, a block is on disk
+    /// only when it is decided; one that was imported without its certificate stays `"included"`.
+    Final,
 }
 
 /// How far a submitted transaction got.
@@ -95,10 +99,16 @@ pub enum WaitUntil {
 pub enum SubmitStatus {
     /// Accepted, and not in a block yet.
     Pending,
-    /// In a block that is on disk: the receipt is there.
-    Included,
     /// Submitted before, and not in a block yet.
     Duplicate,
+    /// In a block that is on disk: the receipt is there.
+    Included,
+    /// That was waited for, and the block is decided.
+    Final,
+    /// Not accepted now, or forgotten by a node that stops: the same bytes may be accepted later. `error` says why.
+    TryAgainLater,
+    /// Refused, or dropped before it was in a block. `error` says why.
+    Error,
 }
 
 /// Answer to [`submit_transaction`](super::api::ApiServer::submit_transaction).
@@ -111,6 +121,49 @@ pub struct Submitted {
     /// What became of it, if it is in a block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptJson>,
+    /// Why it is not going to be in one, with status `"try_again_later"` or `"error"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorJson>,
+}
+
+impl Submitted {
+    /// A transaction that was not accepted, or that was dropped.
+    pub fn refused(hash: Hash, error: RpcError) -> Submitted {
+        let later = matches!(
+            error,
+            RpcError::TryAgainLater { .. } | RpcError::NodeStopping
+        );
+        Submitted {
+            status: match later {
+                true => SubmitStatus::TryAgainLater,
+                false => SubmitStatus::Error,
+            },
+            hash,
+            receipt: None,
+            error: Some(error.into()),
+        }
+    }
+}
+
+/// An error inside an answer, with what the error object of JSON-RPC has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorJson {
+    /// Says which kind of error.
+    pub code: i32,
+    /// For people.
+    pub message: String,
+    /// For programs.
+    pub data: RpcError,
+}
+
+impl From<RpcError> for ErrorJson {
+    fn from(error: RpcError) -> ErrorJson {
+        ErrorJson {
+            code: error.code(),
+            message: error.to_string(),
+            data: error,
+        }
+    }
 }
 
 /// Where a transaction is.
@@ -138,6 +191,9 @@ pub struct TransactionAnswer {
     /// What became of it, if it is in a block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptJson>,
+    /// Whether that block is decided: see [`WaitUntil::Final`].
+    #[serde(rename = "final", default)]
+    pub is_final: bool,
 }
 
 /// A transaction, without its signature and without the code that it deploys.

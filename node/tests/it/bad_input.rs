@@ -10,11 +10,22 @@ use slackline_node::config::Rpc;
 use slackline_node::dev::{DEV_BALANCE, DEV_CHAIN_ID};
 use slackline_node::keys::Key;
 use slackline_node::rpc::api::ApiClient;
+use slackline_node::rpc::types::SubmitStatus;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+/// What is wrong with a transaction. Whenever it is one, the answer has its hash.
 async fn submit(client: &HttpClient, transaction: String) -> (i32, Value) {
-    refusal(client.submit_transaction(transaction, None, None).await)
+    let bytes = hex::decode(&transaction).unwrap_or_default();
+    let answer = client.submit_transaction(transaction, None, None).await;
+    if let Ok(signed) = borsh::from_slice::<SignedTransaction>(&bytes) {
+        let answer = answer.as_ref().expect("an answer with the hash");
+        assert_eq!(
+            (answer.status, answer.hash),
+            (SubmitStatus::Error, signed.hash())
+        );
+    }
+    not_accepted(answer)
 }
 
 /// The chain is where it was, nothing waits, and a transfer of alice with `nonce` goes through.
@@ -364,7 +375,7 @@ async fn parameters_that_make_no_sense() {
         ("submit_transaction", json!({"transaction": 7}), -32602),
         (
             "submit_transaction",
-            json!({"transaction": good, "wait_until": "final"}),
+            json!({"transaction": good, "wait_until": "finally"}),
             -32602,
         ),
         (

@@ -178,19 +178,20 @@ async fn a_full_disk_ends_the_node_and_loses_nothing() {
     // 20 times 100 kB is what the disk holds. That many blocks fit, or fewer, but not 100.
     for nonce in 1..100 {
         let transaction = call(&alice, nonce, contract, "get", &[nonce as u8; 100_000]);
-        match client_
+        let answer = client_
             .submit_transaction(hex_of(&transaction), None, Some(60_000))
             .await
-        {
-            Ok(answer) => receipts.push(answer.receipt.unwrap()),
-            Err(error) => {
-                let (code, data) = refusal::<()>(Err(error));
+            .unwrap();
+        assert_eq!(answer.hash, transaction.hash());
+        match answer.receipt {
+            Some(receipt) => receipts.push(receipt),
+            None => {
+                let (code, data) = not_accepted(Ok(answer));
                 assert_eq!(
                     (code, &data["kind"]),
                     (1303, &json!("node_failed")),
                     "{data}"
                 );
-                assert_eq!(data["hash"], transaction.hash().to_string());
                 failed = Some(transaction);
                 break;
             }

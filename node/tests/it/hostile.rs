@@ -24,7 +24,7 @@ async fn hostile_modules_get_their_answers() {
             let answer = client
                 .submit_transaction(hex_of(&deploy), Some(WaitUntil::Included), None)
                 .await;
-            let (code, data) = refusal(answer);
+            let (code, data) = not_accepted(answer);
             assert!(REFUSALS.contains(&code), "{name}: {code} {data}");
             refused += 1;
             continue;

@@ -45,8 +45,8 @@ async fn a_transfer_from_submission_to_receipt() {
 
     let found = client.get_transaction(hash.to_string()).await.unwrap();
     assert_eq!(
-        (found.status, found.receipt.as_ref()),
-        (TransactionStatus::Included, Some(&receipt))
+        (found.status, found.receipt.as_ref(), found.is_final),
+        (TransactionStatus::Included, Some(&receipt), true)
     );
     let shown = found.transaction.unwrap();
     assert_eq!((shown.sender, shown.nonce), (alice.address(), 0));
@@ -248,20 +248,29 @@ async fn submitting_again_is_no_error() {
         (receipt.height, receipt.outcome.outcome),
         (3, OutcomeKind::Success)
     );
-    for wait in [WaitUntil::None, WaitUntil::Included] {
+    for (wait, status) in [
+        (WaitUntil::None, SubmitStatus::Included),
+        (WaitUntil::Included, SubmitStatus::Included),
+        (WaitUntil::Final, SubmitStatus::Final),
+    ] {
         let again = submit(&quick, wait, None).await.unwrap();
         assert_eq!(
             (again.status, again.receipt.as_ref()),
-            (SubmitStatus::Included, Some(&receipt))
+            (status, Some(&receipt))
         );
     }
+    // Waited for from the beginning.
+    let last = transfer(&alice, 3, address("bob"), 1);
+    let last = submit(&last, WaitUntil::Final, Some(60_000)).await.unwrap();
+    assert_eq!(last.status, SubmitStatus::Final);
+    assert_eq!(last.receipt.unwrap().height, 4);
     assert_eq!(
         client
             .get_account(alice.address().to_string(), None)
             .await
             .unwrap()
             .nonce,
-        3,
+        4,
         "executed once"
     );
     node.stop().await.unwrap();
@@ -414,26 +423,36 @@ async fn stopping_tells_those_who_wait() {
     let quick_answer = wait(&quick);
     until_mempool(&client, |mempool| mempool.transactions == 2).await;
     let mut health = node.health();
+    let late = transfer(&key("bob"), 0, address("alice"), 1);
     let (stopped, refused) = tokio::join!(node.stop(), async {
         health
             .wait_for(|health| *health == Health::Stopping)
             .await
             .unwrap();
-        let late = transfer(&key("bob"), 0, address("alice"), 1);
         client
             .submit_transaction(hex_of(&late), Some(WaitUntil::None), None)
             .await
     });
     stopped.unwrap();
-    assert_eq!(refusal(refused), (1302, json!({"kind": "node_stopping"})));
+    let stopping = || (1302, json!({"kind": "node_stopping"}));
+    let refused = refused.unwrap();
+    assert_eq!(
+        (refused.status, refused.hash),
+        (SubmitStatus::TryAgainLater, late.hash())
+    );
+    assert_eq!(not_accepted(Ok(refused)), stopping());
     // The block under way is finished; what waited behind it is not.
     let slow_answer = slow_answer.await.unwrap().unwrap();
     assert_eq!(
         slow_answer.receipt.unwrap().outcome.abort.unwrap().kind,
         "out_of_fuel"
     );
-    let data = json!({"kind": "node_stopping", "hash": quick.hash()});
-    assert_eq!(refusal(quick_answer.await.unwrap()), (1302, data));
+    let quick_answer = quick_answer.await.unwrap().unwrap();
+    assert_eq!(
+        (quick_answer.status, quick_answer.hash),
+        (SubmitStatus::TryAgainLater, quick.hash())
+    );
+    assert_eq!(not_accepted(Ok(quick_answer)), stopping());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use slackline_executor::{Action, Address, SignedTransaction, Transaction};
 use slackline_node::dev::{DEV_CHAIN_ID, dev_key};
 use slackline_node::keys::Key;
 use slackline_node::rpc::api::ApiClient;
-use slackline_node::rpc::types::{MempoolJson, ReceiptJson, SubmitStatus, WaitUntil};
+use slackline_node::rpc::types::{MempoolJson, ReceiptJson, SubmitStatus, Submitted, WaitUntil};
 use slackline_node::{Node, NodeConfig};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -183,6 +183,16 @@ pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (i3
             (object.code(), data)
         }
         other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// Code and data of the error of a transaction that was refused.
+pub(crate) fn not_accepted(answer: Result<Submitted, ClientError>) -> (i32, Value) {
+    match answer {
+        Ok(Submitted {
+            error: Some(error), ..
+        }) => (error.code, serde_json::to_value(&error.data).unwrap()),
+        other => refusal(other),
     }
 }
 
