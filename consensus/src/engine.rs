@@ -317,11 +317,19 @@ impl Handle {
         let dump = ConsensusRequest::dump_state(&self.requests);
         let dump = tokio::time::timeout(Duration::from_secs(1), dump).await;
         let step = dump.ok().and_then(Result::ok).flatten();
+        Status {
+            step: step.map(|dump| format!("{:?}", dump.consensus.step)),
+            ..self.glance()
+        }
+    }
+
+    /// Where it is, without asking the engine: the step is not known.
+    pub fn glance(&self) -> Status {
         let progress = *self.progress.borrow();
         Status {
             height: progress.height,
             round: progress.round,
-            step: step.map(|dump| format!("{:?}", dump.consensus.step)),
+            step: None,
             decided: *self.decided.borrow(),
             peers: metrics::peers(&self.moniker),
             validator: self.address.map(|address| address.0),

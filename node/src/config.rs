@@ -56,6 +56,19 @@ pub struct Rpc {
     pub max_batch: u32,
     /// Subscriptions of a session.
     pub max_subscriptions: u32,
+    /// Calls of a session under way at a time.
+    pub max_calls: u32,
+    /// TCP connections at a time, idle ones included.
+    pub max_sockets: u32,
+    /// Of these, those from one IP address (IPv6: network of 64 bits). A proxy before the node is one address.
+    pub max_sockets_per_ip: u32,
+    /// Calls a second from one IP address, each entry of a batch counted; 0: any number.
+    pub requests_per_second: u32,
+    /// Milliseconds in which the head of a request has to come, then its body; for which a connection may be idle; and in which a client has to
+    /// read some of what it is sent.
+    pub timeout_ms: u64,
+    /// The most fuel that a view may ask for; the protocol's limit of a transaction holds besides.
+    pub max_view_fuel: u64,
 }
 
 /// What operators use.
@@ -74,6 +87,9 @@ pub struct Gossip {
     pub listen: String,
     /// Nodes to stay connected to, as multiaddresses.
     pub peers: Vec<String>,
+    /// If there are any, the only nodes to exchange transactions with: names among peers, as `slackline key show node_key.json` prints them. They do
+    /// not follow from the validators, whose keys are others than those of their nodes.
+    pub allow: Vec<String>,
 }
 
 /// What may wait for a block.
@@ -128,6 +144,12 @@ impl Default for Rpc {
             max_connections: 250,
             max_batch: 100,
             max_subscriptions: 32,
+            max_calls: 4_096,
+            max_sockets: 1_024,
+            max_sockets_per_ip: 512,
+            requests_per_second: 0,
+            timeout_ms: 30_000,
+            max_view_fuel: 10_000_000_000,
         }
     }
 }
@@ -145,6 +167,7 @@ impl Default for Gossip {
         Gossip {
             listen: "/ip4/0.0.0.0/tcp/27001".to_owned(),
             peers: Vec::new(),
+            allow: Vec::new(),
         }
     }
 }
@@ -250,9 +273,19 @@ impl Config {
                 ));
             }
         }
-        let least: [(&str, u64); 8] = [
+        if let Some(name) = self.gossip.allow.iter().find(|name| peer(name).is_none()) {
+            return invalid(format!(
+                "gossip.allow: {name:?} is not the name of a peer: `slackline key show node_key.json` prints it"
+            ));
+        }
+        let least: [(&str, u64); 13] = [
             ("rpc.max_connections", self.rpc.max_connections.into()),
             ("rpc.max_batch", self.rpc.max_batch.into()),
+            ("rpc.max_calls", self.rpc.max_calls.into()),
+            ("rpc.max_sockets", self.rpc.max_sockets.into()),
+            ("rpc.max_sockets_per_ip", self.rpc.max_sockets_per_ip.into()),
+            ("rpc.timeout_ms", self.rpc.timeout_ms),
+            ("rpc.max_view_fuel", self.rpc.max_view_fuel),
             ("mempool.transactions", self.mempool.transactions as u64),
             ("mempool.bytes", self.mempool.bytes as u64),
             ("mempool.per_sender", self.mempool.per_sender as u64),
@@ -294,6 +327,11 @@ impl Config {
     pub fn to_toml(&self) -> Result<String, ConfigError> {
         toml::to_string_pretty(self).map_err(|error| ConfigError::Invalid(error.to_string()))
     }
+}
+
+/// A name among peers.
+pub(crate) fn peer(name: &str) -> Option<slackline_gossip::PeerId> {
+    name.parse().ok()
 }
 
 #[derive(Deserialize)]
@@ -365,6 +403,8 @@ mod tests {
                 "[ops]\nlisten = \"127.0.0.1:8545\"\n",
                 "rpc.listen and ops.listen",
             ),
+            ("[gossip]\nallow = [\"me\"]\n", "gossip.allow"),
+            ("[rpc]\nmax_sockets = 0\n", "rpc.max_sockets"),
             ("[rpc\n", "expected"),
         ] {
             let error = read(text, &[]).expect_err(text).to_string();

@@ -14,7 +14,7 @@ use crate::config::{CONFIG_FILE, Config, ConfigError};
 use crate::dev::{DEV_BALANCE, DEV_CHAIN_ID, DEV_NAMES, dev_key};
 use crate::keys::{Key, KeyError};
 use crate::producer::now_ms;
-use slackline_executor::{Genesis, GenesisAccount, Validator, check_validators};
+use slackline_executor::{Address, Genesis, GenesisAccount, Validator, check_validators};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -167,26 +167,40 @@ impl Home {
     }
 }
 
-/// A genesis with these validators, and the development accounts if it is for the development chain. The first of them is the governor there.
-fn genesis(chain_id: u64, validators: &[Key]) -> Genesis {
-    let names = if chain_id == DEV_CHAIN_ID {
-        &DEV_NAMES[..]
-    } else {
-        &[]
-    };
-    let accounts: Vec<GenesisAccount> = names
-        .iter()
-        .filter_map(|name| dev_key(name))
-        .map(|key| GenesisAccount {
-            address: key.address(),
-            balance: DEV_BALANCE,
-        })
-        .collect();
+/// Who owns what when a chain begins, and who may change its validators.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allocation {
+    /// The accounts.
+    pub accounts: Vec<GenesisAccount>,
+    /// The governor, if there is to be one, ever.
+    pub governor: Option<Address>,
+}
+
+impl Allocation {
+    /// That of the development chain: its accounts, of which the first is the governor.
+    pub fn dev() -> Allocation {
+        let accounts: Vec<GenesisAccount> = DEV_NAMES
+            .iter()
+            .filter_map(|name| dev_key(name))
+            .map(|key| GenesisAccount {
+                address: key.address(),
+                balance: DEV_BALANCE,
+            })
+            .collect();
+        Allocation {
+            governor: accounts.first().map(|account| account.address),
+            accounts,
+        }
+    }
+}
+
+fn genesis(chain_id: u64, validators: &[Key], allocation: Allocation) -> Genesis {
+    let Allocation { accounts, governor } = allocation;
     Genesis {
         chain_id,
         timestamp_ms: now_ms(),
         proposer: validators.first().map(Key::address).unwrap_or_default(),
-        governor: accounts.first().map(|account| account.address),
+        governor,
         accounts,
         validators: validators
             .iter()
@@ -203,12 +217,12 @@ fn genesis(chain_id: u64, validators: &[Key]) -> Genesis {
 /// # Errors
 ///
 /// No random numbers.
-pub fn alone(path: &Path, chain_id: u64) -> Result<Home, HomeError> {
+pub fn alone(path: &Path, chain_id: u64, allocation: Allocation) -> Result<Home, HomeError> {
     let key = Key::generate()?;
     Ok(Home {
         path: path.to_owned(),
         config: Config::default(),
-        genesis: genesis(chain_id, std::slice::from_ref(&key)),
+        genesis: genesis(chain_id, std::slice::from_ref(&key), allocation),
         node_key: Key::generate()?,
         validator_key: Some(key),
     })
@@ -227,7 +241,7 @@ pub fn testnet(path: &Path, count: u16, base_port: u16) -> Result<Vec<Home>, Hom
         .iter()
         .map(|(validator, _)| validator.clone())
         .collect();
-    let genesis = genesis(DEV_CHAIN_ID, &validators);
+    let genesis = genesis(DEV_CHAIN_ID, &validators, Allocation::dev());
     let port = |n: u16, offset: u16| base_port + 10 * n + offset;
     let address = |n: u16, offset: u16| format!("/ip4/127.0.0.1/tcp/{}", port(n, offset));
     let homes = keys.into_iter().zip(0..).map(|((validator, node), n)| {

@@ -16,8 +16,8 @@ use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 use slackline_executor::{Address, PublicKey};
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Why a key could not be made, read or written.
@@ -39,6 +39,14 @@ pub enum KeyError {
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// Others than its owner may read or write the file.
+    #[error("{path} holds a secret and is open to others (mode {mode:o}): chmod 600 {path}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// The file is not a key file.
     #[error("{path} is not a key file: {reason}")]
@@ -114,16 +122,28 @@ impl Key {
         Address::of_key(&self.public())
     }
 
-    /// Reads a key file.
+    /// Reads a key file, which nobody but its owner may be able to read.
     ///
     /// # Errors
     ///
-    /// [`KeyError::Io`], [`KeyError::Malformed`] or [`KeyError::Mismatch`].
+    /// [`KeyError::Io`], [`KeyError::Open`], [`KeyError::Malformed`] or [`KeyError::Mismatch`].
     pub fn read(path: &Path) -> Result<Key, KeyError> {
-        let text = std::fs::read_to_string(path).map_err(|source| KeyError::Io {
+        let failed = |source| KeyError::Io {
             path: path.to_owned(),
             source,
-        })?;
+        };
+        let mut file = File::open(path).map_err(failed)?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+            if mode & 0o077 != 0 {
+                let path = path.to_owned();
+                return Err(KeyError::Open { path, mode });
+            }
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(failed)?;
         let malformed = |reason: String| KeyError::Malformed {
             path: path.to_owned(),
             reason,
@@ -199,6 +219,15 @@ mod tests {
                 .permissions()
                 .mode();
             assert_eq!(mode & 0o777, 0o600);
+            for open in [0o640, 0o604, 0o620] {
+                let permissions = std::fs::Permissions::from_mode(open);
+                std::fs::set_permissions(&path, permissions).expect("changed");
+                let error = Key::read(&path).expect_err("open to others");
+                assert!(error.to_string().contains("chmod 600"), "{error}");
+            }
+            let permissions = std::fs::Permissions::from_mode(0o400);
+            std::fs::set_permissions(&path, permissions).expect("changed");
+            Key::read(&path).expect("read");
         }
         let before = std::fs::read(&path).expect("read");
         let error = Key::from_seed([1; 32])

@@ -3,7 +3,8 @@
 //! Counters and histograms are updated as blocks are stored; what is a property of the moment (mempool, database, checks) is read when the metrics
 //! are. Names end in their unit.
 
-use crate::producer::{News, Producer};
+use crate::producer::{News, Producer, now_ms};
+use crate::rpc::types::{SubmitStatus, Submitted};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -45,6 +46,24 @@ struct WhatLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MethodLabel {
+    method: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabel {
+    method: &'static str,
+    code: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SubmissionLabel {
+    status: &'static str,
+    /// That of the error; 0 if there is none.
+    code: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FamilyLabel {
     family: &'static str,
 }
@@ -72,6 +91,17 @@ pub struct Metrics {
     db_keys: Family<FamilyLabel, Gauge>,
     db_files: Family<FamilyLabel, Gauge>,
     db_memory: Family<FamilyLabel, Gauge>,
+    db_behind: Family<FamilyLabel, Gauge>,
+    rpc: Family<MethodLabel, Histogram, fn() -> Histogram>,
+    rpc_errors: Family<ErrorLabel, Counter>,
+    rpc_refused: Counter,
+    submissions: Family<SubmissionLabel, Counter>,
+    healthy: Gauge,
+    start_time: Gauge,
+    mempool_most: Gauge,
+    mempool_most_bytes: Gauge,
+    /// Milliseconds since 1970 of the start.
+    started: u64,
     /// Milliseconds since 1970 of the last block.
     last_block: Mutex<Option<u64>>,
 }
@@ -209,6 +239,56 @@ impl Default for Metrics {
                 Unit::Bytes,
                 Family::default()
             ),
+            db_behind: registered!(
+                "database_compaction",
+                "What has to be merged before the files are as they should be",
+                Unit::Bytes,
+                Family::default()
+            ),
+            rpc: registered!(
+                "rpc",
+                "Answering a call, with what it waits for",
+                Unit::Seconds,
+                Family::new_with_constructor(call_seconds as fn() -> Histogram)
+            ),
+            rpc_errors: registered!(
+                "rpc_errors",
+                "Calls that were answered with an error, by its code",
+                Family::default()
+            ),
+            rpc_refused: registered!(
+                "rpc_refused_connections",
+                "Connections that were one too many",
+                Counter::default()
+            ),
+            submissions: registered!(
+                "submissions",
+                "Answers about submitted transactions, by status and code of the error",
+                Family::default()
+            ),
+            healthy: registered!(
+                "healthy",
+                "1 while /health is 200, else 0",
+                Gauge::default()
+            ),
+            start_time: registered!(
+                "start_time",
+                "When the node started, since 1970",
+                Unit::Seconds,
+                Gauge::default()
+            ),
+            mempool_most: registered!(
+                "mempool_limit_transactions",
+                "Transactions that may wait",
+                Gauge::default()
+            ),
+            mempool_most_bytes: registered!(
+                "mempool_limit",
+                "Size that the transactions that wait may have",
+                Unit::Bytes,
+                Gauge::default()
+            ),
+            started: now_ms(),
             last_block: Mutex::new(None),
             registry,
         }
@@ -262,13 +342,53 @@ impl Metrics {
         self.commit.observe(took.as_secs_f64());
     }
 
+    /// A call was answered, with the error that has `code` if it has one.
+    pub fn rpc_call(&self, method: &'static str, took: Duration, code: Option<i32>) {
+        let label = MethodLabel { method };
+        self.rpc.get_or_create(&label).observe(took.as_secs_f64());
+        if let Some(code) = code {
+            let code = code.into();
+            self.rpc_errors
+                .get_or_create(&ErrorLabel { method, code })
+                .inc();
+        }
+    }
+
+    /// A connection was refused, because there are as many as there may be.
+    pub fn rpc_connection_refused(&self) {
+        self.rpc_refused.inc();
+    }
+
+    /// A client was told what became of a transaction that it had submitted.
+    pub fn submission(&self, submitted: &Submitted) {
+        let label = SubmissionLabel {
+            status: match submitted.status {
+                SubmitStatus::Pending => "pending",
+                SubmitStatus::Duplicate => "duplicate",
+                SubmitStatus::Included => "included",
+                SubmitStatus::Final => "final",
+                SubmitStatus::TryAgainLater => "try_again_later",
+                SubmitStatus::Error => "error",
+            },
+            code: submitted
+                .error
+                .as_ref()
+                .map_or(0, |error| error.code)
+                .into(),
+        };
+        self.submissions.get_or_create(&label).inc();
+    }
+
     /// All of them, with those of the chain and the mempool as they are now. Reads the database's statistics: not for an asynchronous runtime's thread.
     pub fn text(
         &self,
         chain: &Chain,
         producer: &Producer<Chain>,
         gossip: Option<&slackline_gossip::Handle>,
+        healthy: bool,
     ) -> String {
+        self.healthy.set(healthy.into());
+        self.start_time.set(gauge(self.started / 1000));
         self.height.set(gauge(chain.head().height));
         self.base_price.set(gauge(chain.base_price()));
         let stats = producer.stats();
@@ -282,6 +402,10 @@ impl Metrics {
                 .set(gauge(count as u64));
         }
         self.mempool_bytes.set(gauge(stats.bytes as u64));
+        self.mempool_most
+            .set(gauge(stats.limits.transactions as u64));
+        self.mempool_most_bytes
+            .set(gauge(stats.limits.bytes as u64));
         let metering = chain.metering_stats();
         for (counter, value) in [
             (&self.executions, metering.executions),
@@ -322,6 +446,9 @@ impl Metrics {
                     self.db_memory
                         .get_or_create(&label)
                         .set(gauge(stats.memory_bytes));
+                    self.db_behind
+                        .get_or_create(&label)
+                        .set(gauge(stats.compaction_bytes));
                 }
             }
             Err(error) => tracing::warn!(%error, "the database has no statistics"),
@@ -345,6 +472,10 @@ impl Metrics {
         );
         text
     }
+}
+
+fn call_seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_1, 4.0, 10))
 }
 
 fn gauge(value: u64) -> i64 {

@@ -7,10 +7,13 @@ use crate::metrics::{self, Metrics};
 use crate::ops::{self, Sources};
 use crate::producer::{Health, Limits, Producer, Progress, SubmitError};
 use crate::rpc::api::ApiServer;
-use crate::rpc::server::{Handler, listen};
+use crate::rpc::listener::Listener;
+use crate::rpc::server::Handler;
 use crate::validator::Validator;
 use crate::views::Workers;
+use jsonrpsee::RpcModule;
 use jsonrpsee::server::ServerHandle;
+use slackline_client::openrpc;
 use slackline_consensus::{Consensus, Handle, Identity};
 use slackline_executor::{AdmitError, Chain, Genesis, Mode, OpenError, Parallelism, StoreOptions};
 use slackline_gossip::Judgement;
@@ -197,7 +200,7 @@ impl Node {
             threads: config.threads,
             ..chain.parallelism()
         });
-        let listener = listen(config.listen, &config.rpc, &chain.params().limits);
+        let listener = Listener::bind(config.listen, &config.rpc, &chain.params().limits);
         let listener = listener.await.map_err(|source| StartError::Listen {
             address: config.listen,
             source,
@@ -255,14 +258,15 @@ impl Node {
             }
         };
         let (stopping, stop) = watch::channel(false);
+        let sources = Sources {
+            chain: chain.clone(),
+            producer: producer.clone(),
+            metrics: metrics.clone(),
+            consensus: consensus.clone(),
+            gossip: gossip.clone(),
+        };
         if let Some(listener) = ops {
-            let sources = Sources {
-                chain: chain.clone(),
-                producer: producer.clone(),
-                metrics,
-                consensus: consensus.clone(),
-                gossip: gossip.clone(),
-            };
+            let sources = sources.clone();
             tokio::spawn(async move {
                 if let Err(error) = ops::serve(listener, sources, stop).await {
                     tracing::error!(%error, "the operators' port has failed");
@@ -271,13 +275,13 @@ impl Node {
         }
         let (handler_gone, gone) = mpsc::channel(1);
         let handler = Handler::new(
-            chain.clone(),
-            producer.clone(),
             admission.clone(),
             views.clone(),
+            sources,
+            config.rpc.max_view_fuel,
             handler_gone,
         );
-        let server = listener.start(handler.into_rpc());
+        let server = listener.start(methods(handler), metrics);
         Ok(Node {
             server,
             address,
@@ -392,6 +396,15 @@ impl Node {
     }
 }
 
+/// Those of `handler`, and the one that describes them.
+fn methods(handler: Handler) -> RpcModule<Handler> {
+    let mut methods = handler.into_rpc();
+    let document = openrpc::document();
+    // It fails if there is one of that name: then that one stays.
+    let _ = methods.register_method(openrpc::DISCOVER, move |_, _, _| document.clone());
+    methods
+}
+
 /// Transactions to and from other nodes.
 async fn start_gossip(
     setup: &ConsensusSetup,
@@ -411,6 +424,10 @@ async fn start_gossip(
         .iter()
         .map(|peer| address(peer))
         .collect::<Result<_, _>>()?;
+    if !setup.gossip.allow.is_empty() {
+        let allowed = setup.gossip.allow.iter();
+        config.allow = Some(allowed.filter_map(|name| config::peer(name)).collect());
+    }
     config.message_bytes = config
         .message_bytes
         .max(chain.params().limits.transaction_bytes);

@@ -88,10 +88,10 @@ async fn ready(State(sources): State<Sources>) -> Response {
 
 async fn metrics(State(sources): State<Sources>) -> Response {
     let text = tokio::task::spawn_blocking(move || {
-        let mut text =
-            sources
-                .metrics
-                .text(&sources.chain, &sources.producer, sources.gossip.as_ref());
+        let healthy = sources.failure().is_none();
+        let (chain, producer) = (&sources.chain, &sources.producer);
+        let gossip = sources.gossip.as_ref();
+        let mut text = sources.metrics.text(chain, producer, gossip, healthy);
         if let Some(consensus) = &sources.consensus {
             text += consensus
                 .metrics()

@@ -17,6 +17,8 @@ pub struct FamilyStats {
     pub file_bytes: u64,
     /// Size of what is not in files yet, in bytes.
     pub memory_bytes: u64,
+    /// What has to be merged before the files are as they should be, in bytes, as RocksDB estimates it.
+    pub compaction_bytes: u64,
 }
 
 /// What each column family takes.
@@ -34,6 +36,7 @@ pub fn stats(rocks: &Rocks) -> Result<Vec<FamilyStats>, StoreError> {
                 keys: number(family, "rocksdb.estimate-num-keys")?,
                 file_bytes: number(family, "rocksdb.total-sst-files-size")?,
                 memory_bytes: number(family, "rocksdb.cur-size-all-mem-tables")?,
+                compaction_bytes: number(family, "rocksdb.estimate-pending-compaction-bytes")?,
             })
         })
         .collect()

@@ -11,6 +11,8 @@
 //! (`slackline:<what>:v1`, preceded by its length as one byte) and the borsh encoding, so that no two kinds of thing can
 //! ever have the same hash.
 
+pub mod trace;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
@@ -452,6 +454,29 @@ pub mod decimal {
         String::deserialize(deserializer)?
             .parse()
             .map_err(D::Error::custom)
+    }
+}
+
+/// Bytes as hexadecimal digits, for `#[serde(with)]`.
+pub mod hexadecimal {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes the digits.
+    ///
+    /// # Errors
+    ///
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(bytes))
+    }
+
+    /// Reads what [`serialize`] writes.
+    ///
+    /// # Errors
+    ///
+    /// Not a string, or not digits in it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        hex::decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 

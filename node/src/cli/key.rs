@@ -15,7 +15,7 @@ pub(crate) enum Key {
         #[arg(long, value_name = "FILE", default_value = "slackline-key.json")]
         out: PathBuf,
     },
-    /// Show the address and the public key in a key file.
+    /// Show what others may know of a key file: address, public key, and the name among peers if it is that of a node.
     Show {
         /// The file.
         file: PathBuf,
@@ -36,13 +36,15 @@ impl Key {
             "file": file.display().to_string(),
             "address": key.address(),
             "public_key": key.public(),
+            "peer_id": slackline_consensus::peer_id(key.signing()),
         });
         output.show(&shown, |_| {
             let mut table = Table::default();
             table
                 .row("file", file.display())
                 .row("address", key.address())
-                .row("public key", key.public());
+                .row("public key", key.public())
+                .row("peer", slackline_consensus::peer_id(key.signing()));
             table
         })?;
         Ok(ExitCode::SUCCESS)

@@ -13,14 +13,14 @@ use super::remote::Remote;
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use jsonrpsee::ws_client::{WsClient, WsClientBuilder};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use slackline_client::Client;
 use slackline_executor::{Action, Address, SignedTransaction, Transaction};
 use slackline_node::dev::dev_key;
 use slackline_node::keys::Key;
-use slackline_node::rpc::api::{ApiClient, MAX_TIMEOUT_MS};
-use slackline_node::rpc::types::{OutcomeKind, ReceiptJson, SubmitStatus, Submitted, WaitUntil};
+use slackline_node::rpc::api::MAX_TIMEOUT_MS;
+use slackline_node::rpc::types::{OutcomeKind, ReceiptJson, Submitted, WaitUntil};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,8 +28,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Requests of a session at a time.
-const SESSION_REQUESTS: usize = 4_096;
 /// What each account gets to begin with, in the smallest unit of the currency.
 const STAKE: u128 = 1_000_000_000_000;
 const TRANSFER_FUEL: u64 = 300_000;
@@ -104,7 +102,7 @@ struct Stage {
     chain_id: u64,
     price: u64,
     token: Option<Address>,
-    sessions: Vec<Arc<WsClient>>,
+    sessions: Vec<Client>,
     seen: Seen,
 }
 
@@ -129,20 +127,16 @@ impl Stage {
         signed: &SignedTransaction,
     ) -> Result<ReceiptJson, String> {
         let session = &self.sessions[session % self.sessions.len()];
-        let bytes = hex::encode(slackline_executor::encode(signed));
-        let answer =
-            session.submit_transaction(bytes, Some(WaitUntil::Included), Some(MAX_TIMEOUT_MS));
-        match answer.await {
-            Ok(answer) if answer.status == SubmitStatus::Included => {
-                answer.receipt.ok_or_else(|| "no receipt".to_owned())
-            }
+        let patience = Duration::from_millis(MAX_TIMEOUT_MS);
+        match session.submit(signed, WaitUntil::Final, patience).await {
+            Ok(Submitted {
+                receipt: Some(receipt),
+                ..
+            }) => Ok(receipt),
             Ok(Submitted {
                 error: Some(error), ..
             }) => Err(format!("{} ({})", error.message, error.code)),
             Ok(_) => Err(format!("not included within {} s", MAX_TIMEOUT_MS / 1000)),
-            Err(jsonrpsee::core::ClientError::Call(error)) => {
-                Err(format!("{} ({})", error.message(), error.code()))
-            }
             Err(error) => Err(error.to_string()),
         }
     }
@@ -210,15 +204,12 @@ impl Load {
                 .chain(self.also.iter().map(String::as_str))
                 .collect();
             let url = urls[n % urls.len()].replacen("http", "ws", 1);
-            let session = WsClientBuilder::default()
-                .max_concurrent_requests(SESSION_REQUESTS)
-                .request_timeout(Duration::from_millis(2 * MAX_TIMEOUT_MS))
-                .build(&url)
-                .await
-                .with_context(|| format!("cannot talk to {url}"))?;
-            sessions.push(Arc::new(session));
+            let session = Client::new(&url)?;
+            // Opens it.
+            session.status().await?;
+            sessions.push(session);
         }
-        let head = remote.ask(remote.client().get_block(None)).await?;
+        let head = remote.client().block(None).await?;
         let mut stage = Stage {
             chain_id,
             // The base price may rise while this goes on.
@@ -258,8 +249,8 @@ impl Load {
     }
 
     async fn nonce(&self, remote: &Remote, key: &Key) -> anyhow::Result<u64> {
-        let account = remote.client().get_account(key.address().to_string(), None);
-        Ok(remote.ask(account).await?.next_nonce)
+        let account = remote.client().account(&key.address(), None).await?;
+        Ok(account.next_nonce)
     }
 
     /// Gives each account something to spend. The accounts are new ones, so that nobody else uses their nonces.
@@ -296,9 +287,8 @@ impl Load {
                 for (action, fuel) in actions {
                     let signed = stage.sign(rich, nonce, fuel, action);
                     nonce += 1;
-                    let bytes = hex::encode(slackline_executor::encode(&signed));
                     let accepted =
-                        stage.sessions[0].submit_transaction(bytes, Some(WaitUntil::None), None);
+                        stage.sessions[0].submit(&signed, WaitUntil::None, Duration::ZERO);
                     let accepted = accepted.await.context("funding an account")?;
                     if let Some(error) = accepted.error {
                         bail!("funding an account: {}", error.message);

@@ -20,6 +20,7 @@ mod start;
 mod trace;
 mod transact;
 mod validators;
+mod version;
 mod view;
 mod words;
 
@@ -111,6 +112,8 @@ enum Command {
     Block(query::Block),
     /// Show the node's status.
     Status(query::Status),
+    /// Show what this program is: its version and commit, and those of wasmtime, the protocol and the database.
+    Version(version::Version),
 }
 
 /// Runs the command that the process was started with.
@@ -171,6 +174,7 @@ fn run(cli: Cli, is_node: bool, output: &Output) -> anyhow::Result<ExitCode> {
             Command::Tx(command) => command.run(&connect()?, output).await,
             Command::Block(command) => command.run(&connect()?, output).await,
             Command::Status(command) => command.run(&connect()?, output).await,
+            Command::Version(command) => command.run(output),
         }
     })
 }

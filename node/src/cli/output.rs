@@ -1,9 +1,9 @@
 //! What commands print: a table for people or JSON for programs.
 
-use super::remote::RemoteError;
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::json;
+use slackline_client::Error;
 use slackline_node::rpc::types::{OutcomeJson, OutcomeKind};
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -39,13 +39,17 @@ impl Output {
     /// Tells what went wrong: on standard error, and as JSON on standard output if that was asked for and the node said
     /// it.
     pub(crate) fn error(&self, error: &anyhow::Error) {
+        let remote = error.downcast_ref::<Error>();
         if self.json
-            && let Some(RemoteError::Refused(object)) = error.downcast_ref()
+            && let Some(object) = remote.and_then(Error::object)
         {
             // If standard output is gone, standard error still says it.
             let _ = print(&format!("{:#}\n", json!({ "error": object })));
         }
         eprintln!("error: {error:#}");
+        if let Some(Error::Unreachable { .. }) = remote {
+            eprintln!("(is one running? `slackline dev` starts one; --rpc says where to look)");
+        }
     }
 }
 

@@ -7,7 +7,6 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use slackline_executor::proof::StateAnswer;
 use slackline_executor::{Hash, account_key, storage_key};
-use slackline_node::rpc::api::ApiClient;
 use slackline_node::rpc::types::{HexBytes, parse_hex};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,10 +59,7 @@ impl Proof {
                     Some(key) => storage_key(&address, &key.0),
                     None => account_key(&address),
                 };
-                let key = HexBytes(key).to_string();
-                let answer = remote
-                    .ask(remote.client().get_proof(key, command.height))
-                    .await?;
+                let answer = remote.client().proof(&key, command.height).await?;
                 super::output::print(&(serde_json::to_string_pretty(&answer)? + "\n"))?;
                 Ok(ExitCode::SUCCESS)
             }

@@ -7,8 +7,8 @@ use super::transact::show_receipt;
 use super::words::{self, WithWords, Words};
 use anyhow::bail;
 use clap::Args;
+use slackline_client::EventFilter;
 use slackline_executor::Hash;
-use slackline_node::rpc::api::ApiClient;
 use slackline_node::rpc::types::{
     ActionJson, Amount, HexBytes, NodeState, ReceiptJson, TransactionJson, TransactionStatus,
 };
@@ -69,13 +69,7 @@ impl Account {
     pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
         let names = remote.names().await?;
         let address = names.resolve(&self.account)?;
-        let answer = remote
-            .ask(
-                remote
-                    .client()
-                    .get_account(address.to_string(), self.height),
-            )
-            .await?;
+        let answer = remote.client().account(&address, self.height).await?;
         output.show(&answer, |answer| {
             let mut table = Table::default();
             table
@@ -98,14 +92,15 @@ impl Events {
     pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
         let contract = remote.names().await?.resolve(&self.contract)?;
         let answer = remote
-            .ask(remote.client().get_events(
-                contract.to_string(),
-                self.topic.map(|topic| topic.to_string()),
-                self.from,
-                self.to,
-                self.after,
-                self.limit,
-            ))
+            .client()
+            .events(EventFilter {
+                contract,
+                topic: self.topic,
+                from_height: self.from,
+                to_height: self.to,
+                after: self.after,
+                limit: self.limit,
+            })
             .await?;
         let mut words = Words::default();
         if !answer.events.is_empty() {
@@ -137,9 +132,7 @@ impl Events {
 impl Tx {
     pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
         let names = remote.names().await?;
-        let answer = remote
-            .ask(remote.client().get_transaction(self.hash.to_string()))
-            .await?;
+        let answer = remote.client().transaction(&self.hash).await?;
         let mut words = Words::default();
         if let (Some(transaction), Some(receipt)) = (&answer.transaction, &answer.receipt) {
             words = of_transaction(remote, &transaction.action, receipt).await;
@@ -248,7 +241,7 @@ fn show_given(table: &mut Table, input: &HexBytes, value: &Amount, words: &Words
 
 impl Block {
     pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
-        let answer = remote.ask(remote.client().get_block(self.height)).await?;
+        let answer = remote.client().block(self.height).await?;
         output.show(&answer, |answer| {
             let mut table = Table::default();
             table
@@ -276,9 +269,7 @@ impl Block {
 impl Methods {
     pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
         let contract = remote.names().await?.resolve(&self.contract)?;
-        let answer = remote
-            .ask(remote.client().get_methods(contract.to_string()))
-            .await?;
+        let answer = remote.client().methods(&contract).await?;
         output.show(&answer, |answer| {
             let mut table = Table::default();
             table.row("contract", answer.contract);
@@ -319,6 +310,27 @@ impl Status {
                         grouped(mempool.bytes)
                     )
                 })
+                .row("state root", answer.state_root);
+            if let Some(consensus) = &answer.consensus {
+                table.row(
+                    "consensus",
+                    format!(
+                        "height {}, round {}, {} peers",
+                        consensus.height, consensus.round, consensus.peers
+                    ),
+                );
+                match (&consensus.validator, consensus.sits_out) {
+                    (Some(validator), false) => table.row("validator", validator),
+                    (Some(validator), true) => {
+                        table.row("validator", format!("{validator}, which signs nothing for now"))
+                    }
+                    (None, _) => table.row("validator", "none: it follows"),
+                };
+            }
+            if let Some(peers) = answer.gossip_peers {
+                table.row("gossip", format!("{peers} peers"));
+            }
+            table
                 .row("uptime", format!("{} s", grouped(answer.uptime_ms / 1000)))
                 .row(
                     "fuel checks",

@@ -1,13 +1,16 @@
 //! `slackline init`, `start`, `config` and `testnet`: nodes that decide on blocks together.
 
 use super::dev::{self, Signals};
+use super::names::Names;
+use super::number;
 use super::output::{Output, Table, print};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use serde_json::json;
+use slackline_executor::GenesisAccount;
 use slackline_node::config::Config;
 use slackline_node::dev::DEV_CHAIN_ID;
-use slackline_node::home::{self, Home};
+use slackline_node::home::{self, Allocation, Home};
 use slackline_node::producer::{Health, Limits};
 use slackline_node::{ConsensusSetup, Node, NodeConfig, StartError};
 use std::path::{Path, PathBuf};
@@ -26,9 +29,15 @@ pub(crate) struct Init {
     /// The node's directory, which must not have a node in it.
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// Tells the chain apart from others. That of `slackline dev`, the default, has its accounts.
+    /// Tells the chain apart from others. That of `slackline dev`, the default, has its accounts, and alice as governor.
     #[arg(long, default_value_t = DEV_CHAIN_ID)]
     chain_id: u64,
+    /// An account to begin with: an address or a key file, and what it has, in the smallest unit of the currency. For each once.
+    #[arg(long = "account", value_name = "ACCOUNT=AMOUNT", value_parser = allocation)]
+    accounts: Vec<(String, u128)>,
+    /// Who may change the validators: an address or a key file. Without one nobody ever can, on another chain than that of `slackline dev`.
+    #[arg(long, value_name = "ACCOUNT")]
+    governor: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -74,6 +83,13 @@ pub(crate) struct Testnet {
     base_port: u16,
 }
 
+fn allocation(text: &str) -> Result<(String, u128), String> {
+    let (account, amount) = text
+        .rsplit_once('=')
+        .ok_or_else(|| "expected ACCOUNT=AMOUNT".to_owned())?;
+    Ok((account.to_owned(), number(amount)?))
+}
+
 fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if name.contains('.') => Ok((name.to_owned(), value.to_owned())),
@@ -83,12 +99,38 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 impl Init {
     pub(crate) fn run(self, output: &Output) -> anyhow::Result<ExitCode> {
-        let home = home::alone(&self.data_dir, self.chain_id)?;
+        let names = Names::on_chain(self.chain_id);
+        let mut allocation = Allocation::default();
+        if self.chain_id == DEV_CHAIN_ID {
+            allocation = Allocation::dev();
+        }
+        for (account, balance) in &self.accounts {
+            let address = names.resolve(account)?;
+            let listed = &mut allocation.accounts;
+            ensure!(
+                listed.iter().all(|known| known.address != address),
+                "--account {account}: that account is there already"
+            );
+            listed.push(GenesisAccount {
+                address,
+                balance: *balance,
+            });
+        }
+        if let Some(governor) = &self.governor {
+            allocation.governor = Some(names.resolve(governor)?);
+        }
+        let (poor, ungoverned) = (
+            allocation.accounts.is_empty(),
+            allocation.governor.is_none(),
+        );
+        let home = home::alone(&self.data_dir, self.chain_id, allocation)?;
         home.write()?;
         let answer = json!({
             "data_dir": self.data_dir,
             "chain_id": self.chain_id,
             "validator": home.validator_key.as_ref().map(|key| key.public()),
+            "accounts": home.genesis.accounts.len(),
+            "governor": home.genesis.governor,
         });
         output.show(&answer, |_| {
             let mut table = Table::default();
@@ -97,6 +139,19 @@ impl Init {
                 .row("chain", self.chain_id);
             if let Some(key) = &home.validator_key {
                 table.row("validator", key.public());
+            }
+            let genesis = self.data_dir.join("genesis.json");
+            if poor {
+                table.row(
+                    "WARNING",
+                    format!("no account has anything, so nobody can pay for a transaction: add to `accounts` in {} before the first start, or make the directory again with --account", genesis.display()),
+                );
+            }
+            if ungoverned {
+                table.row(
+                    "WARNING",
+                    format!("there is no governor, so nobody can ever change the validators: add `governor` to {} before the first start, or make the directory again with --governor", genesis.display()),
+                );
             }
             table.row(
                 "now",
@@ -140,6 +195,7 @@ impl Start {
     pub(crate) async fn run(self, home: Home, output: &Output) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::catch().context("cannot catch signals")?;
         let config = home.config;
+        let unlimited = config.rpc.requests_per_second == 0;
         let node = NodeConfig {
             data_dir: Some(home.path.clone()),
             listen: config.rpc.listen,
@@ -199,6 +255,12 @@ impl Start {
             print(&format!("{table}\nready\n"))?;
         }
 
+        if !node.address().ip().is_loopback() && unlimited {
+            tracing::warn!(
+                address = %node.address(),
+                "RPC is served to other machines at any rate: see rpc.requests_per_second"
+            );
+        }
         let mut health = node.health();
         tokio::select! {
             signal = signals.next() => tracing::info!(signal, "stopping; once more to stop at once"),

@@ -7,7 +7,6 @@ use super::words::{self, Description};
 use clap::Args;
 use slackline_executor::trace::{Access, AccessKind, CallEnded, CallTrace, Step};
 use slackline_executor::{Address, Event, Hash};
-use slackline_node::rpc::api::ApiClient;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
@@ -23,9 +22,7 @@ pub(crate) struct Trace {
 impl Trace {
     pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
         let names = remote.names().await?;
-        let traced = remote
-            .ask(remote.client().trace_transaction(self.hash.to_string()))
-            .await?;
+        let traced = remote.client().trace(&self.hash).await?;
         if output.is_json() {
             print(&(serde_json::to_string_pretty(&traced)? + "\n"))?;
             return Ok(ExitCode::SUCCESS);

@@ -3,18 +3,22 @@
 use super::names::Names;
 use super::number;
 use super::output::{Output, Table, grouped};
-use super::remote::{Remote, RemoteError};
+use super::remote::Remote;
 use super::words::{self, MethodArgs, WithWords, Words};
 use anyhow::{Context, bail};
 use clap::Args;
+use slackline_client::{Error, ExecuteError, Retry};
 use slackline_executor::{Action, Transaction};
 use slackline_node::args::ReturnType;
-use slackline_node::rpc::api::{ApiClient, MAX_TIMEOUT_MS};
-use slackline_node::rpc::types::{OutcomeJson, OutcomeKind, ReceiptJson, StatusJson, WaitUntil};
+use slackline_node::rpc::api::MAX_TIMEOUT_MS;
+use slackline_node::rpc::types::{
+    OutcomeJson, OutcomeKind, ReceiptJson, StatusJson, SubmitStatus, Submitted,
+};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Deposit limit of transactions if nothing else is said, in the smallest unit of the currency: for 10 MB of storage, far more than a
 /// transaction usually adds.
@@ -45,7 +49,7 @@ pub(super) struct Terms {
     /// Number of the sender's transactions before this one [default: as the node counts, with those pending].
     #[arg(long)]
     nonce: Option<u64>,
-    /// How many seconds to wait for the receipt.
+    /// How many seconds to wait for the receipt of a final block. The transaction is sent again for as long as there is none.
     #[arg(long, value_name = "SECONDS", default_value_t = 30,
           value_parser = clap::value_parser!(u64).range(0..=MAX_TIMEOUT_MS / 1000))]
     timeout: u64,
@@ -199,8 +203,7 @@ impl Terms {
     ) -> anyhow::Result<ExitCode> {
         let names = Names::on_chain(status.chain_id);
         let key = names.sender(self.from.as_deref())?;
-        let account = remote.client().get_account(key.address().to_string(), None);
-        let account = remote.ask(account).await?;
+        let account = remote.client().account(&key.address(), None).await?;
         let nonce = self.nonce.unwrap_or(account.next_nonce);
         let fuel_limit = self.fuel_limit.unwrap_or(default_fuel);
         let fee = u128::from(fuel_limit).saturating_mul(self.fuel_price.into());
@@ -223,24 +226,29 @@ impl Terms {
             deposit_limit: self.deposit_limit.unwrap_or(default_deposit),
             action,
         };
-        let bytes = borsh::to_vec(&transaction.sign(key.signing()))?;
+        let signed = transaction.sign(key.signing());
+        let bytes = slackline_executor::encode(&signed).len() as u64;
         // The node would say so too, but not read so much before.
-        if bytes.len() as u64 > status.params.transaction_bytes {
-            let (got, limit) = (
-                grouped(bytes.len() as u64),
-                grouped(status.params.transaction_bytes),
-            );
+        if bytes > status.params.transaction_bytes {
+            let (got, limit) = (grouped(bytes), grouped(status.params.transaction_bytes));
             bail!("the transaction has {got} bytes; at most {limit} are allowed");
         }
-        let submit = remote.client().submit_transaction(
-            hex::encode(bytes),
-            Some(WaitUntil::Final),
-            Some(self.timeout * 1000),
-        );
-        let mut answer = remote.ask(submit).await?;
-        if let Some(error) = answer.error.take() {
-            return Err(RemoteError::Refused(error.data.into()).into());
-        }
+        let retry = Retry {
+            deadline: Duration::from_secs(self.timeout),
+            ..Retry::default()
+        };
+        let (status, receipt, reason) = match remote.client().execute(&signed, &retry).await {
+            Ok(receipt) => (SubmitStatus::Final, Some(receipt), String::new()),
+            Err(ExecuteError::Refused(error)) => return Err(Error::Refused(error).into()),
+            Err(ExecuteError::Protocol(object)) => return Err(Error::Protocol(object).into()),
+            Err(ExecuteError::Unknown { reason, .. }) => (SubmitStatus::Pending, None, reason),
+        };
+        let answer = Submitted {
+            status,
+            hash: signed.hash(),
+            receipt,
+            error: None,
+        };
         let mut decoded = None;
         if let Some(receipt) = &answer.receipt {
             words.learn(remote, receipt).await;
@@ -258,7 +266,7 @@ impl Terms {
         match &answer.receipt {
             Some(receipt) => Ok(exit_code(&receipt.outcome)),
             None => bail!(
-                "not in a block after {} seconds; `slackline tx {}` will tell what became of it",
+                "not in a final block after {} seconds ({reason}); `slackline tx {}` will tell what became of it",
                 self.timeout,
                 answer.hash
             ),

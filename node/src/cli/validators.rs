@@ -6,7 +6,6 @@ use super::transact::Terms;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use slackline_executor::{Action, Validator, check_validators};
-use slackline_node::rpc::api::ApiClient;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -30,7 +29,7 @@ impl Validators {
     pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
         match self {
             Validators::Show => {
-                let validators = remote.ask(remote.client().get_validators(None)).await?;
+                let validators = remote.client().validators(None).await?;
                 output.show(&validators, |validators| {
                     let mut table = Table::default();
                     if validators.is_empty() {

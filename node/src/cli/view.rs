@@ -7,7 +7,6 @@ use super::transact::{exit_code, fuel};
 use super::words::{self, MethodArgs, WithWords, Words};
 use clap::Args;
 use slackline_node::args::ReturnType;
-use slackline_node::rpc::api::ApiClient;
 use std::process::ExitCode;
 
 #[derive(Debug, Args)]
@@ -43,15 +42,15 @@ impl View {
         let description = words::of_contract(remote, &contract).await?;
         let input = self.args.encode(&self.method, &description, &names)?;
         let words = Words::new(description, &self.method, self.returns);
-        let call = remote.client().call_view(
-            contract.to_string(),
-            self.method,
-            Some(hex::encode(input)),
-            caller.map(|caller| caller.to_string()),
-            Some(self.fuel_limit),
-            self.height,
-        );
-        let answer = remote.ask(call).await?;
+        let view = slackline_client::View {
+            contract,
+            method: self.method,
+            input,
+            caller,
+            fuel_limit: Some(self.fuel_limit),
+            height: self.height,
+        };
+        let answer = remote.client().view(view).await?;
         let answer = &answer;
         let decoded = words.decoded(&answer.outcome, &[]);
         output.show(&WithWords { answer, decoded }, |_| {

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use slackline_abi::{Contract, EncodeError, Revert};
 use slackline_executor::Address;
 use slackline_node::args::{self, AddressBook, ReturnType};
-use slackline_node::rpc::api::ApiClient;
 use slackline_node::rpc::types::{EventJson, OutcomeJson, OutcomeKind, ReceiptJson};
 use std::collections::BTreeMap;
 
@@ -28,9 +27,7 @@ pub(super) async fn of_contract(
     remote: &Remote,
     contract: &Address,
 ) -> anyhow::Result<Description> {
-    let answer = remote
-        .ask(remote.client().get_abi(contract.to_string()))
-        .await?;
+    let answer = remote.client().abi(contract).await?;
     Ok(match answer.abi {
         Some(abi) => {
             Contract::from_json(abi.to_string().as_bytes()).map_err(|error| error.to_string())

@@ -1,355 +1,145 @@
-//! Every way in which a method fails.
-//!
-//! An error has a code, a sentence for people, and data for programs: an object with the error's `kind` and what
-//! belongs to it. Codes and kinds are stable, and there is one code per kind. Amounts are decimal strings.
-//!
-//! | code | kind | further data | meaning |
-//! |---|---|---|---|
-//! | -32602 | `invalid_params` | `parameter`, `reason` | A parameter is not what the method takes |
-//! | 1001 | `transaction_too_large` | `bytes`, `limit` | The encoded transaction is too long |
-//! | 1002 | `malformed_transaction` | `reason` | Not the borsh encoding of a signed transaction, or bytes follow it |
-//! | 1003 | `wrong_chain` | `expected`, `got` | Signed for another chain |
-//! | 1004 | `bad_signature` | | The signature is not the sender's |
-//! | 1005 | `nonce_too_low` | `expected`, `got` | The sender has used the nonce for another transaction |
-//! | 1006 | `nonce_too_high` | `expected`, `got` | A transaction of the sender is missing before this one |
-//! | 1007 | `insufficient_balance` | `needed`, `available` | Fuel limit times price and amount exceed what the sender has, less what is pending |
-//! | 1008 | `fuel_limit_too_low` | `minimum`, `got` | Not enough to start |
-//! | 1009 | `fuel_limit_too_high` | `maximum`, `got` | More than a transaction or a view may use |
-//! | 1010 | `no_contract` | `contract` | There is no contract at the address |
-//! | 1011 | `unknown_method` | `contract`, `method`, `available` | The contract has no such method |
-//! | 1012 | `invalid_code` | `reason` | The code is no acceptable wasm module |
-//! | 1013 | `fuel_price_too_low` | `base_price`, `got` | The most that a unit of fuel may cost is less than it costs in the next block |
-//! | 1014 | `replacement_underpriced` | `waiting`, `fuel_price`, `tip` | Another transaction with the nonce waits; it takes that price and tip to replace it |
-//! | 1015 | `replaced` | `by` | Another transaction with the nonce took its place |
-//! | 1016 | `evicted` | `price` | The mempool was full of transactions that pay more than that |
-//! | 1017 | `expired` | `height` | No block up to that height took it |
-//! | 1099 | `refused` | `reason` | Refused for a reason that has no kind yet |
-//! | 1101 | `input_too_large` | `bytes`, `limit` | The input of a view is too long |
-//! | 1201 | `no_block` | `height`, `head` | The chain has not come so far |
-//! | 1202 | `pruned` | `height`, `oldest` | The state after that block is not kept any more |
-//! | 1301 | `try_again_later` | `reason` | The node is busy; the same request may succeed later |
-//! | 1302 | `node_stopping` | | The node is shutting down; the transaction may have to be sent again |
-//! | 1303 | `node_failed` | `reason` | A block could not be stored; nothing is accepted until a restart |
-//! | 1304 | `storage` | `reason` | The database could not be read |
-//! | 1305 | `internal` | `reason` | The node ran out of memory, or has a bug |
-//!
-//! `submit_transaction` answers with these inside of a result that has the transaction's hash, as soon as the bytes are those of a transaction, so that
-//! no answer about a transaction is without it.
-//!
-//! Requests that do not reach a method get the library's own errors, whose data is a sentence or nothing: -32700 (not
-//! JSON), -32600 (not a request), -32601 (no such method), -32602 (parameters missing or of another JSON type), -32007
-//! (request too large; HTTP status 413), -32008 (answer too large), -32010 (batch too long). Too many requests at a time
-//! get HTTP status 429 and no JSON.
+//! What clients are told of errors here. The kinds, with their codes: [`slackline_client::error`].
 
-use super::types::Amount;
 use crate::producer::{Dropped, SubmitError};
 use crate::views::WorkError;
-use jsonrpsee::types::ErrorObjectOwned;
-use serde::{Deserialize, Serialize};
-use slackline_executor::{Address, AdmitError, ExecutionError, Hash, StoreError, ViewError};
+pub use slackline_client::RpcError;
+use slackline_client::types::Amount;
+use slackline_executor::{AdmitError, ExecutionError, StoreError, ViewError};
+use std::borrow::Borrow;
 
-/// An error of a method. Its JSON form is the error object's `data`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the fields are those of the table above")]
-pub enum RpcError {
-    /// Returned when a parameter has the right JSON type but is not what the method takes.
-    #[error("parameter {parameter}: {reason}")]
-    InvalidParams { parameter: String, reason: String },
-    /// Returned by `submit_transaction` for more bytes than a transaction may have.
-    #[error("the transaction has {bytes} bytes; at most {limit} are allowed")]
-    TransactionTooLarge { bytes: u64, limit: u64 },
-    /// Returned by `submit_transaction` for bytes that are no transaction, or more than one.
-    #[error("not a signed transaction: {reason}")]
-    MalformedTransaction { reason: String },
-    /// Returned by `submit_transaction` for a transaction for another chain.
-    #[error("the transaction is for chain {got}; this is chain {expected}")]
-    WrongChain { expected: u64, got: u64 },
-    /// Returned by `submit_transaction` for a signature that is not the sender's.
-    #[error("the signature is not the sender's")]
-    BadSignature,
-    /// Returned by `submit_transaction` for a nonce that is used.
-    #[error("nonce {got} is used; the sender's next is {expected}")]
-    NonceTooLow { expected: u64, got: u64 },
-    /// Returned by `submit_transaction` for a nonce that leaves a gap.
-    #[error("nonce {got} leaves a gap; the sender's next is {expected}")]
-    NonceTooHigh { expected: u64, got: u64 },
-    /// Returned by `submit_transaction` if fuel limit times price and amount exceed the sender's balance less what its
-    /// pending transactions may cost.
-    #[error("the transaction may cost {needed}; the sender has {available} left to spend")]
-    InsufficientBalance { needed: Amount, available: Amount },
-    /// Returned by `submit_transaction` for a limit that the transaction exceeds before it starts.
-    #[error("a fuel limit of {got} is too low; this transaction needs at least {minimum}")]
-    FuelLimitTooLow { minimum: u64, got: u64 },
-    /// Returned by `submit_transaction` and `call_view` for a limit above the protocol's.
-    #[error("a fuel limit of {got} is too high; at most {maximum} are allowed")]
-    FuelLimitTooHigh { maximum: u64, got: u64 },
-    /// Returned by `submit_transaction`, `call_view` and `get_methods` for an address that is not a contract's.
-    #[error("there is no contract at {contract}")]
-    NoContract { contract: Address },
-    /// Returned by `submit_transaction` and `call_view` for a method that the contract does not have.
-    #[error("the contract has no method {method:?}; it has {}", list(available))]
-    UnknownMethod {
-        contract: Address,
-        method: String,
-        available: Vec<String>,
-    },
-    /// Returned by `submit_transaction` for a deployment of something that cannot be a contract.
-    #[error("the code is refused: {reason}")]
-    InvalidCode { reason: String },
-    /// Returned by `submit_transaction` for a fuel price below the next block's base price.
-    #[error("a fuel price of {got} is too low; the base price is {base_price}")]
-    FuelPriceTooLow { base_price: u64, got: u64 },
-    /// Returned by `submit_transaction` if another one with the nonce waits and this one does not pay enough more.
-    #[error(
-        "{waiting} has the same nonce; to replace it takes a fuel price of {fuel_price} and a tip of {tip}"
-    )]
-    ReplacementUnderpriced {
-        waiting: Hash,
-        fuel_price: u64,
-        tip: u64,
-    },
-    /// Returned by `submit_transaction` to who waits for one that another one with its nonce has replaced.
-    #[error("replaced by {by}")]
-    Replaced { by: Hash },
-    /// Returned by `submit_transaction` to who waits for one that had to leave a full mempool.
-    #[error(
-        "evicted from a full mempool; an effective fuel price above {price} would have kept it"
-    )]
-    Evicted { price: u64 },
-    /// Returned by `submit_transaction` to who waits for one that no block took.
-    #[error("expired: no block up to height {height} took it")]
-    Expired { height: u64 },
-    /// Returned by `submit_transaction` and `call_view` when the chain refuses for a reason that this list does not have.
-    #[error("refused: {reason}")]
-    Refused { reason: String },
-    /// Returned by `call_view` for too much input.
-    #[error("the input has {bytes} bytes; at most {limit} are allowed")]
-    InputTooLarge { bytes: u64, limit: u64 },
-    /// Returned by `get_block` for a height above the head's.
-    #[error("there is no block {height}; the chain is at {head}")]
-    NoBlock { height: u64, head: u64 },
-    /// Returned by methods with a height for one whose state is pruned.
-    #[error("the state of height {height} is not kept any more; the oldest is that of {oldest}")]
-    Pruned { height: u64, oldest: u64 },
-    /// Returned by `submit_transaction` and `call_view` when as much waits as may wait.
-    #[error("{reason}; try again later")]
-    TryAgainLater { reason: String },
-    /// Returned by `submit_transaction` and `call_view` once the node is shutting down, also to those who wait for a
-    /// transaction that has not been executed.
-    #[error("the node is stopping")]
-    NodeStopping,
-    /// Returned by `submit_transaction` after a block could not be made or stored. Whether a transaction that was in
-    /// that block is on disk is known after a restart.
-    #[error("the node has failed: {reason}")]
-    NodeFailed { reason: String },
-    /// Returned by every method that reads, if the database could not be read.
-    #[error("{reason}")]
-    Storage { reason: String },
-    /// Returned when the node could not do its part: out of memory, or a bug.
-    #[error("internal error: {reason}")]
-    Internal { reason: String },
-}
-
-fn list(methods: &[String]) -> String {
-    if methods.is_empty() {
-        "none".to_owned()
-    } else {
-        methods.join(", ")
+/// Of a transaction that is not accepted.
+pub(crate) fn of_admission(error: &AdmitError) -> RpcError {
+    match error {
+        AdmitError::TooLarge { bytes, limit } => RpcError::TransactionTooLarge {
+            bytes: *bytes as u64,
+            limit: *limit as u64,
+        },
+        AdmitError::Malformed(reason) => RpcError::MalformedTransaction {
+            reason: reason.clone(),
+        },
+        AdmitError::WrongChain { expected, got } => RpcError::WrongChain {
+            expected: *expected,
+            got: *got,
+        },
+        AdmitError::BadSignature => RpcError::BadSignature,
+        AdmitError::NonceTooLow { expected, got } => RpcError::NonceTooLow {
+            expected: *expected,
+            got: *got,
+        },
+        AdmitError::NonceTooHigh { expected, got } => RpcError::NonceTooHigh {
+            expected: *expected,
+            got: *got,
+        },
+        AdmitError::InsufficientBalance { needed, available } => RpcError::InsufficientBalance {
+            needed: Amount(*needed),
+            available: Amount(*available),
+        },
+        AdmitError::FuelLimitTooLow { minimum, got } => RpcError::FuelLimitTooLow {
+            minimum: *minimum,
+            got: *got,
+        },
+        AdmitError::FuelLimitTooHigh { maximum, got } => RpcError::FuelLimitTooHigh {
+            maximum: *maximum,
+            got: *got,
+        },
+        AdmitError::FuelPriceTooLow { base_price, got } => RpcError::FuelPriceTooLow {
+            base_price: *base_price,
+            got: *got,
+        },
+        AdmitError::NoContract(contract) => RpcError::NoContract {
+            contract: *contract,
+        },
+        AdmitError::UnknownMethod {
+            contract,
+            method,
+            available,
+        } => RpcError::UnknownMethod {
+            contract: *contract,
+            method: method.clone(),
+            available: available.clone(),
+        },
+        AdmitError::InvalidCode(error) => RpcError::InvalidCode {
+            reason: error.to_string(),
+        },
+        AdmitError::Store(error) => of_store(error),
+        // The executor may come to know more reasons than this list.
+        other => RpcError::Refused {
+            reason: other.to_string(),
+        },
     }
 }
 
-impl RpcError {
-    /// The code of the error's kind.
-    pub fn code(&self) -> i32 {
-        match self {
-            RpcError::InvalidParams { .. } => -32602,
-            RpcError::TransactionTooLarge { .. } => 1001,
-            RpcError::MalformedTransaction { .. } => 1002,
-            RpcError::WrongChain { .. } => 1003,
-            RpcError::BadSignature => 1004,
-            RpcError::NonceTooLow { .. } => 1005,
-            RpcError::NonceTooHigh { .. } => 1006,
-            RpcError::InsufficientBalance { .. } => 1007,
-            RpcError::FuelLimitTooLow { .. } => 1008,
-            RpcError::FuelLimitTooHigh { .. } => 1009,
-            RpcError::NoContract { .. } => 1010,
-            RpcError::UnknownMethod { .. } => 1011,
-            RpcError::InvalidCode { .. } => 1012,
-            RpcError::FuelPriceTooLow { .. } => 1013,
-            RpcError::ReplacementUnderpriced { .. } => 1014,
-            RpcError::Replaced { .. } => 1015,
-            RpcError::Evicted { .. } => 1016,
-            RpcError::Expired { .. } => 1017,
-            RpcError::Refused { .. } => 1099,
-            RpcError::InputTooLarge { .. } => 1101,
-            RpcError::NoBlock { .. } => 1201,
-            RpcError::Pruned { .. } => 1202,
-            RpcError::TryAgainLater { .. } => 1301,
-            RpcError::NodeStopping => 1302,
-            RpcError::NodeFailed { .. } => 1303,
-            RpcError::Storage { .. } => 1304,
-            RpcError::Internal { .. } => 1305,
+/// Of a transaction that left the mempool.
+pub(crate) fn of_drop(reason: &Dropped) -> RpcError {
+    match *reason {
+        Dropped::Refused(ref error) => of_admission(error),
+        Dropped::NonceUsed { expected, got } => RpcError::NonceTooLow { expected, got },
+        Dropped::Orphaned { expected, got } => RpcError::NonceTooHigh { expected, got },
+        Dropped::InsufficientBalance { needed, available } => RpcError::InsufficientBalance {
+            needed: Amount(needed),
+            available: Amount(available),
+        },
+        Dropped::FuelPriceTooLow { base_price, got } => {
+            RpcError::FuelPriceTooLow { base_price, got }
         }
-    }
-
-    /// The error that a server sent, if it is one of these.
-    pub fn from_object(object: &ErrorObjectOwned) -> Option<RpcError> {
-        let error: RpcError = serde_json::from_str(object.data()?.get()).ok()?;
-        (error.code() == object.code()).then_some(error)
+        Dropped::Replaced { by } => RpcError::Replaced { by },
+        Dropped::Evicted { price, .. } => RpcError::Evicted { price },
+        Dropped::Expired { height } => RpcError::Expired { height },
     }
 }
 
-impl From<RpcError> for ErrorObjectOwned {
-    fn from(error: RpcError) -> ErrorObjectOwned {
-        ErrorObjectOwned::owned(error.code(), error.to_string(), Some(error))
+/// Of a view, a simulation or a trace.
+pub(crate) fn of_view(error: &ViewError) -> RpcError {
+    match error {
+        ViewError::NoContract(contract) => RpcError::NoContract {
+            contract: *contract,
+        },
+        ViewError::UnknownMethod {
+            contract,
+            method,
+            available,
+        } => RpcError::UnknownMethod {
+            contract: *contract,
+            method: method.clone(),
+            available: available.clone(),
+        },
+        ViewError::FuelLimitTooHigh { maximum, got } => RpcError::FuelLimitTooHigh {
+            maximum: *maximum,
+            got: *got,
+        },
+        ViewError::InputTooLarge { bytes, limit } => RpcError::InputTooLarge {
+            bytes: *bytes as u64,
+            limit: *limit as u64,
+        },
+        ViewError::Execution(ExecutionError::Store(error)) => of_store(error),
+        ViewError::Execution(error) => RpcError::Internal {
+            reason: error.to_string(),
+        },
+        // As for transactions.
+        other => RpcError::Refused {
+            reason: other.to_string(),
+        },
     }
 }
 
-impl From<&AdmitError> for RpcError {
-    fn from(error: &AdmitError) -> RpcError {
-        match error {
-            AdmitError::TooLarge { bytes, limit } => RpcError::TransactionTooLarge {
-                bytes: *bytes as u64,
-                limit: *limit as u64,
-            },
-            AdmitError::Malformed(reason) => RpcError::MalformedTransaction {
-                reason: reason.clone(),
-            },
-            AdmitError::WrongChain { expected, got } => RpcError::WrongChain {
-                expected: *expected,
-                got: *got,
-            },
-            AdmitError::BadSignature => RpcError::BadSignature,
-            AdmitError::NonceTooLow { expected, got } => RpcError::NonceTooLow {
-                expected: *expected,
-                got: *got,
-            },
-            AdmitError::NonceTooHigh { expected, got } => RpcError::NonceTooHigh {
-                expected: *expected,
-                got: *got,
-            },
-            AdmitError::InsufficientBalance { needed, available } => {
-                RpcError::InsufficientBalance {
-                    needed: Amount(*needed),
-                    available: Amount(*available),
-                }
-            }
-            AdmitError::FuelLimitTooLow { minimum, got } => RpcError::FuelLimitTooLow {
-                minimum: *minimum,
-                got: *got,
-            },
-            AdmitError::FuelLimitTooHigh { maximum, got } => RpcError::FuelLimitTooHigh {
-                maximum: *maximum,
-                got: *got,
-            },
-            AdmitError::FuelPriceTooLow { base_price, got } => RpcError::FuelPriceTooLow {
-                base_price: *base_price,
-                got: *got,
-            },
-            AdmitError::NoContract(contract) => RpcError::NoContract {
-                contract: *contract,
-            },
-            AdmitError::UnknownMethod {
-                contract,
-                method,
-                available,
-            } => RpcError::UnknownMethod {
-                contract: *contract,
-                method: method.clone(),
-                available: available.clone(),
-            },
-            AdmitError::InvalidCode(error) => RpcError::InvalidCode {
-                reason: error.to_string(),
-            },
-            AdmitError::Store(error) => RpcError::from(error),
-            // The executor may come to know more reasons than this list.
-            other => RpcError::Refused {
-                reason: other.to_string(),
-            },
+/// Of reading the database.
+pub(crate) fn of_store(error: impl Borrow<StoreError>) -> RpcError {
+    let error = error.borrow();
+    match *error {
+        StoreError::OutsideWindow { height, head, .. } if height > head => {
+            RpcError::NoBlock { height, head }
         }
-    }
-}
-
-impl From<&Dropped> for RpcError {
-    fn from(reason: &Dropped) -> RpcError {
-        match *reason {
-            Dropped::Refused(ref error) => RpcError::from(&**error),
-            Dropped::NonceUsed { expected, got } => RpcError::NonceTooLow { expected, got },
-            Dropped::Orphaned { expected, got } => RpcError::NonceTooHigh { expected, got },
-            Dropped::InsufficientBalance { needed, available } => RpcError::InsufficientBalance {
-                needed: Amount(needed),
-                available: Amount(available),
-            },
-            Dropped::FuelPriceTooLow { base_price, got } => {
-                RpcError::FuelPriceTooLow { base_price, got }
-            }
-            Dropped::Replaced { by } => RpcError::Replaced { by },
-            Dropped::Evicted { price, .. } => RpcError::Evicted { price },
-            Dropped::Expired { height } => RpcError::Expired { height },
-        }
-    }
-}
-
-impl From<&ViewError> for RpcError {
-    fn from(error: &ViewError) -> RpcError {
-        match error {
-            ViewError::NoContract(contract) => RpcError::NoContract {
-                contract: *contract,
-            },
-            ViewError::UnknownMethod {
-                contract,
-                method,
-                available,
-            } => RpcError::UnknownMethod {
-                contract: *contract,
-                method: method.clone(),
-                available: available.clone(),
-            },
-            ViewError::FuelLimitTooHigh { maximum, got } => RpcError::FuelLimitTooHigh {
-                maximum: *maximum,
-                got: *got,
-            },
-            ViewError::InputTooLarge { bytes, limit } => RpcError::InputTooLarge {
-                bytes: *bytes as u64,
-                limit: *limit as u64,
-            },
-            ViewError::Execution(ExecutionError::Store(error)) => RpcError::from(error),
-            ViewError::Execution(error) => RpcError::Internal {
-                reason: error.to_string(),
-            },
-            // As for transactions.
-            other => RpcError::Refused {
-                reason: other.to_string(),
-            },
-        }
-    }
-}
-
-impl From<&StoreError> for RpcError {
-    fn from(error: &StoreError) -> RpcError {
-        match *error {
-            StoreError::OutsideWindow { height, head, .. } if height > head => {
-                RpcError::NoBlock { height, head }
-            }
-            StoreError::OutsideWindow { height, oldest, .. } => RpcError::Pruned { height, oldest },
-            _ => RpcError::Storage {
-                reason: error.to_string(),
-            },
-        }
-    }
-}
-
-impl From<StoreError> for RpcError {
-    fn from(error: StoreError) -> RpcError {
-        RpcError::from(&error)
+        StoreError::OutsideWindow { height, oldest, .. } => RpcError::Pruned { height, oldest },
+        _ => RpcError::Storage {
+            reason: error.to_string(),
+        },
     }
 }
 
 impl From<SubmitError> for RpcError {
     fn from(error: SubmitError) -> RpcError {
         match error {
-            SubmitError::Refused(error) => RpcError::from(&error),
+            SubmitError::Refused(error) => of_admission(&error),
             SubmitError::Underpriced {
                 waiting,
                 fuel_price,
@@ -362,7 +152,7 @@ impl From<SubmitError> for RpcError {
             SubmitError::TryAgainLater(reason) => RpcError::TryAgainLater { reason },
             SubmitError::Stopping => RpcError::NodeStopping,
             SubmitError::Failed(reason) => RpcError::NodeFailed { reason },
-            SubmitError::Store(error) => RpcError::from(&error),
+            SubmitError::Store(error) => of_store(error),
         }
     }
 }
@@ -384,168 +174,7 @@ impl From<WorkError> for RpcError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
-
-    /// One of each. [`position`] does not compile when one is missing there, and the test compares the two.
-    fn all() -> Vec<RpcError> {
-        let text = || "text".to_owned();
-        let contract = Address([1; 32]);
-        vec![
-            RpcError::InvalidParams {
-                parameter: text(),
-                reason: text(),
-            },
-            RpcError::TransactionTooLarge { bytes: 1, limit: 2 },
-            RpcError::MalformedTransaction { reason: text() },
-            RpcError::WrongChain {
-                expected: 1,
-                got: 2,
-            },
-            RpcError::BadSignature,
-            RpcError::NonceTooLow {
-                expected: 1,
-                got: 2,
-            },
-            RpcError::NonceTooHigh {
-                expected: 1,
-                got: 2,
-            },
-            RpcError::InsufficientBalance {
-                needed: Amount(u128::MAX),
-                available: Amount(2),
-            },
-            RpcError::FuelLimitTooLow {
-                minimum: 1,
-                got: u64::MAX,
-            },
-            RpcError::FuelLimitTooHigh { maximum: 1, got: 2 },
-            RpcError::NoContract { contract },
-            RpcError::UnknownMethod {
-                contract,
-                method: text(),
-                available: vec![text()],
-            },
-            RpcError::InvalidCode { reason: text() },
-            RpcError::FuelPriceTooLow {
-                base_price: 2,
-                got: 1,
-            },
-            RpcError::ReplacementUnderpriced {
-                waiting: Hash([1; 32]),
-                fuel_price: 2,
-                tip: 1,
-            },
-            RpcError::Replaced { by: Hash([1; 32]) },
-            RpcError::Evicted { price: 1 },
-            RpcError::Expired { height: 1 },
-            RpcError::Refused { reason: text() },
-            RpcError::InputTooLarge { bytes: 1, limit: 2 },
-            RpcError::NoBlock { height: 1, head: 2 },
-            RpcError::Pruned {
-                height: 1,
-                oldest: 2,
-            },
-            RpcError::TryAgainLater { reason: text() },
-            RpcError::NodeStopping,
-            RpcError::NodeFailed { reason: text() },
-            RpcError::Storage { reason: text() },
-            RpcError::Internal { reason: text() },
-        ]
-    }
-
-    fn position(error: &RpcError) -> usize {
-        match error {
-            RpcError::InvalidParams { .. } => 0,
-            RpcError::TransactionTooLarge { .. } => 1,
-            RpcError::MalformedTransaction { .. } => 2,
-            RpcError::WrongChain { .. } => 3,
-            RpcError::BadSignature => 4,
-            RpcError::NonceTooLow { .. } => 5,
-            RpcError::NonceTooHigh { .. } => 6,
-            RpcError::InsufficientBalance { .. } => 7,
-            RpcError::FuelLimitTooLow { .. } => 8,
-            RpcError::FuelLimitTooHigh { .. } => 9,
-            RpcError::NoContract { .. } => 10,
-            RpcError::UnknownMethod { .. } => 11,
-            RpcError::InvalidCode { .. } => 12,
-            RpcError::FuelPriceTooLow { .. } => 13,
-            RpcError::ReplacementUnderpriced { .. } => 14,
-            RpcError::Replaced { .. } => 15,
-            RpcError::Evicted { .. } => 16,
-            RpcError::Expired { .. } => 17,
-            RpcError::Refused { .. } => 18,
-            RpcError::InputTooLarge { .. } => 19,
-            RpcError::NoBlock { .. } => 20,
-            RpcError::Pruned { .. } => 21,
-            RpcError::TryAgainLater { .. } => 22,
-            RpcError::NodeStopping => 23,
-            RpcError::NodeFailed { .. } => 24,
-            RpcError::Storage { .. } => 25,
-            RpcError::Internal { .. } => 26,
-        }
-    }
-
-    #[test]
-    fn each_kind_has_its_own_code_and_its_row_in_the_table() {
-        let all = all();
-        assert_eq!(
-            all.iter().map(position).collect::<Vec<_>>(),
-            (0..all.len()).collect::<Vec<_>>()
-        );
-        let codes: HashSet<i32> = all.iter().map(RpcError::code).collect();
-        assert_eq!(codes.len(), all.len());
-        let rows: Vec<&str> = include_str!("error.rs")
-            .lines()
-            .filter(|line| line.starts_with("//! | "))
-            .skip(1)
-            .collect();
-        assert_eq!(rows.len(), all.len());
-        for (error, row) in all.iter().zip(rows) {
-            let data = serde_json::to_value(error).expect("JSON");
-            let kind = data["kind"].as_str().expect("kind");
-            assert!(
-                row.starts_with(&format!("//! | {} | `{kind}` |", error.code())),
-                "{row}"
-            );
-            for field in data
-                .as_object()
-                .expect("object")
-                .keys()
-                .filter(|key| *key != "kind")
-            {
-                assert!(row.contains(&format!("`{field}`")), "{field}: {row}");
-            }
-        }
-    }
-
-    #[test]
-    fn clients_read_back_what_servers_send() {
-        for error in all() {
-            let object = ErrorObjectOwned::from(error.clone());
-            let wire = serde_json::to_string(&object).expect("JSON");
-            let read: ErrorObjectOwned = serde_json::from_str(&wire).expect("JSON");
-            assert_eq!(read.code(), error.code());
-            assert_eq!(read.message(), error.to_string());
-            assert_eq!(RpcError::from_object(&read), Some(error));
-        }
-        let foreign = ErrorObjectOwned::owned(1001, "x", Some(RpcError::BadSignature));
-        assert_eq!(RpcError::from_object(&foreign), None);
-        assert_eq!(
-            RpcError::from_object(&ErrorObjectOwned::owned(1001, "x", None::<()>)),
-            None
-        );
-    }
-
-    #[test]
-    fn amounts_are_strings_in_the_data() {
-        let error = RpcError::InsufficientBalance {
-            needed: Amount(u128::MAX),
-            available: Amount(0),
-        };
-        let data = serde_json::to_value(&error).expect("JSON");
-        assert_eq!(data["needed"], u128::MAX.to_string());
-        assert_eq!(data["available"], "0");
-    }
+    use slackline_executor::Address;
 
     #[test]
     fn each_refusal_keeps_its_kind_and_its_data() {
@@ -627,7 +256,7 @@ mod tests {
             ),
         ];
         for (error, code, data) in rows {
-            let rpc = RpcError::from(&error);
+            let rpc = of_admission(&error);
             assert_eq!(rpc.code(), code, "{error}");
             assert_eq!(serde_json::to_value(&rpc).expect("JSON"), data);
         }
@@ -645,7 +274,7 @@ mod tests {
             (ViewError::InputTooLarge { bytes: 1, limit: 2 }, 1101),
         ];
         for (error, code) in views {
-            assert_eq!(RpcError::from(&error).code(), code, "{error}");
+            assert_eq!(of_view(&error).code(), code, "{error}");
         }
     }
 }

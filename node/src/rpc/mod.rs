@@ -1,11 +1,13 @@
 //! JSON-RPC 2.0 over HTTP and WebSocket, on one port.
 //!
-//! - [`api`]: the methods, as a trait from which both server and client are made;
-//! - [`types`]: what they take and return, as JSON;
-//! - [`error`]: every way in which they fail, with its code;
-//! - [`server`]: their implementation over a chain and a producer, and the limits of the listener.
+//! - [`api`] and [`types`]: the methods, what they take and return, as clients have them (`slackline-client`);
+//! - [`error`]: what clients are told of the errors of a node;
+//! - [`server`]: the methods over a chain and a producer;
+//! - [`listener`]: the sockets, and the limits of each, each address and each session.
 
-pub mod api;
+mod answers;
 pub mod error;
+pub mod listener;
 pub mod server;
-pub mod types;
+
+pub use slackline_client::{api, types};

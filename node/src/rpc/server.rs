@@ -1,45 +1,39 @@
-//! The methods over a chain and a producer, and the listener.
+//! The methods over a chain and a producer.
 //!
 //! What can take long runs elsewhere: admission and views on their [`Workers`], database reads on the runtime's threads
 //! for blocking calls. The threads that serve connections only wait.
 
+use super::answers::{self, cursor, footprint, parse_cursor};
 use super::api::{
     ApiServer, DEFAULT_EVENTS, DEFAULT_TIMEOUT_MS, DEFAULT_VIEW_FUEL, MAX_EVENTS, MAX_TIMEOUT_MS,
 };
-use super::error::RpcError;
+use super::error::{RpcError, of_admission, of_drop, of_store, of_view};
 use super::types::{
     AbiJson, AccountJson, BlockJson, BlockNewsJson, EventsJson, FoundEventJson, MempoolJson,
     MethodsJson, NodeState, ParamsJson, ReceiptJson, SimulationJson, StatusJson, SubmitStatus,
-    Submitted, TraceJson, TransactionAnswer, TransactionStatus, ViewJson, WaitUntil, cursor,
-    footprint, parse_cursor, parse_hex,
+    Submitted, TraceJson, TransactionAnswer, TransactionStatus, ViewJson, WaitUntil, parse_hex,
 };
-use crate::config;
+use crate::metrics::Metrics;
+use crate::ops::Sources;
 use crate::producer::{Health, News, Producer, Progress, Verdict};
 use crate::views::Workers;
 use jsonrpsee::core::{SubscriptionResult, async_trait};
-use jsonrpsee::server::{
-    BatchRequestConfig, PendingSubscriptionSink, Server, ServerConfig, SubscriptionSink,
-};
+use jsonrpsee::server::{PendingSubscriptionSink, SubscriptionSink};
 use serde::Serialize;
-use slackline_executor::params::Limits;
+use slackline_consensus::Handle;
 use slackline_executor::proof::StateAnswer;
 use slackline_executor::trace::Detail;
 use slackline_executor::{
     Address, Chain, EventQuery, Hash, Receipt, StoreError, Validator, ViewCall, ViewError,
 };
 use std::fmt;
-use std::io;
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc};
 
-/// Room in a request for everything but the hexadecimal transaction, in bytes.
-const REQUEST_SLACK_BYTES: usize = 64 << 10;
-/// Room in a response for everything but hexadecimal data, in bytes. A revert's message comes a second time as text,
-/// of which JSON can make six bytes for each.
-const RESPONSE_SLACK_BYTES: usize = 1 << 20;
+/// What may be under way to a subscriber before it has to read, in bytes, if all messages are like the last one. More than one message only.
+const UNREAD_BYTES: usize = 4 << 20;
 
 /// Serves the methods of [`ApiServer`].
 pub struct Handler {
@@ -47,6 +41,10 @@ pub struct Handler {
     producer: Arc<Producer<Chain>>,
     admission: Arc<Workers>,
     views: Arc<Workers>,
+    metrics: Arc<Metrics>,
+    consensus: Option<Arc<Handle>>,
+    gossip: Option<slackline_gossip::Handle>,
+    max_view_fuel: u64,
     started: Instant,
     /// Dropped after the rest, and never used: its receiver hears when no connection needs the chain any more.
     _gone: mpsc::Sender<()>,
@@ -64,46 +62,28 @@ impl Handler {
     /// Puts the parts together; the node's uptime counts from here. `gone` is closed when the last connection that could
     /// use them has ended.
     pub fn new(
-        chain: Arc<Chain>,
-        producer: Arc<Producer<Chain>>,
         admission: Arc<Workers>,
         views: Arc<Workers>,
+        sources: Sources,
+        max_view_fuel: u64,
         gone: mpsc::Sender<()>,
     ) -> Handler {
         Handler {
-            chain,
-            producer,
+            chain: sources.chain,
+            producer: sources.producer,
             admission,
             views,
+            metrics: sources.metrics,
+            consensus: sources.consensus,
+            gossip: sources.gossip,
+            max_view_fuel,
             started: Instant::now(),
             _gone: gone,
         }
     }
 
-    /// The reason if the node has failed.
-    fn failure(&self) -> Option<String> {
-        match &*self.producer.health().borrow() {
-            Health::Failed(reason) => Some(reason.clone()),
-            Health::Running | Health::Stopping => None,
-        }
-    }
-}
-
-fn invalid(parameter: &str, reason: impl ToString) -> RpcError {
-    RpcError::InvalidParams {
-        parameter: parameter.to_owned(),
-        reason: reason.to_string(),
-    }
-}
-
-fn parse<T: FromStr<Err: ToString>>(parameter: &str, text: &str) -> Result<T, RpcError> {
-    text.parse()
-        .map_err(|error: T::Err| invalid(parameter, error.to_string()))
-}
-
-#[async_trait]
-impl ApiServer for Handler {
-    async fn submit_transaction(
+    /// [`ApiServer::submit_transaction`].
+    async fn submit(
         &self,
         transaction: String,
         wait_until: Option<WaitUntil>,
@@ -124,7 +104,7 @@ impl ApiServer for Handler {
                 // What is stored from here on is decided; what was imported may not be.
                 let decided = match &progress {
                     Progress::Included(receipt) if wait_until == WaitUntil::Final => {
-                        is_final(&chain, receipt.height)?
+                        is_final(&chain, receipt.height).map_err(of_store)?
                     }
                     _ => true,
                 };
@@ -136,7 +116,7 @@ impl ApiServer for Handler {
             Ok(admitted) => admitted,
             Err(error) => {
                 let signed = self.chain.decode(&bytes);
-                let signed = signed.map_err(|error| RpcError::from(&error))?;
+                let signed = signed.map_err(|error| of_admission(&error))?;
                 return Ok(Submitted::refused(signed.hash(), error));
             }
         };
@@ -171,7 +151,7 @@ impl ApiServer for Handler {
         };
         let error = match verdict {
             Some(Verdict::Included(receipt)) => return Ok(included(&receipt)),
-            Some(Verdict::Dropped(reason)) => RpcError::from(&reason),
+            Some(Verdict::Dropped(reason)) => of_drop(&reason),
             // Closed: the producer says why before it closes tickets.
             None => match self.failure() {
                 Some(reason) => RpcError::NodeFailed { reason },
@@ -179,6 +159,40 @@ impl ApiServer for Handler {
             },
         };
         Ok(Submitted::refused(hash, error))
+    }
+
+    /// The reason if the node has failed.
+    fn failure(&self) -> Option<String> {
+        match &*self.producer.health().borrow() {
+            Health::Failed(reason) => Some(reason.clone()),
+            Health::Running | Health::Stopping => None,
+        }
+    }
+}
+
+fn invalid(parameter: &str, reason: impl ToString) -> RpcError {
+    RpcError::InvalidParams {
+        parameter: parameter.to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
+fn parse<T: FromStr<Err: ToString>>(parameter: &str, text: &str) -> Result<T, RpcError> {
+    text.parse()
+        .map_err(|error: T::Err| invalid(parameter, error.to_string()))
+}
+
+#[async_trait]
+impl ApiServer for Handler {
+    async fn submit_transaction(
+        &self,
+        transaction: String,
+        wait_until: Option<WaitUntil>,
+        timeout_ms: Option<u64>,
+    ) -> Result<Submitted, RpcError> {
+        let submitted = self.submit(transaction, wait_until, timeout_ms).await?;
+        self.metrics.submission(&submitted);
+        Ok(submitted)
     }
 
     fn get_transaction(&self, hash: String) -> Result<TransactionAnswer, RpcError> {
@@ -193,7 +207,7 @@ impl ApiServer for Handler {
                 is_final: false,
             });
         }
-        let Some(receipt) = self.chain.receipt(&hash)? else {
+        let Some(receipt) = self.chain.receipt(&hash).map_err(of_store)? else {
             return Ok(TransactionAnswer {
                 status: TransactionStatus::Unknown,
                 hash,
@@ -202,7 +216,7 @@ impl ApiServer for Handler {
                 is_final: false,
             });
         };
-        let Some(transaction) = self.chain.transaction(&hash)? else {
+        let Some(transaction) = self.chain.transaction(&hash).map_err(of_store)? else {
             return Err(RpcError::Storage {
                 reason: format!("transaction {hash} has only a receipt"),
             });
@@ -212,7 +226,7 @@ impl ApiServer for Handler {
             hash,
             transaction: Some((&transaction).into()),
             receipt: Some((&receipt).into()),
-            is_final: is_final(&self.chain, receipt.height)?,
+            is_final: is_final(&self.chain, receipt.height).map_err(of_store)?,
         })
     }
 
@@ -224,15 +238,12 @@ impl ApiServer for Handler {
         let bytes = parse_hex(&transaction).map_err(|reason| invalid("transaction", reason))?;
         let (chain, producer) = (self.chain.clone(), self.producer.clone());
         let estimating = move || -> Result<_, RpcError> {
-            let signed = chain
-                .decode(&bytes)
-                .map_err(|error| RpcError::from(&error))?;
+            let signed = chain.decode(&bytes).map_err(|error| of_admission(&error))?;
             let sender = signed.transaction.sender_address();
             let pending = producer.pending_of(&sender, signed.transaction.nonce);
             let estimate = chain.estimate(&pending, &signed);
-            let estimate =
-                estimate.map_err(|error| RpcError::from(&ViewError::Execution(error)))?;
-            estimate.map_err(|error| RpcError::from(&error))
+            let estimate = estimate.map_err(|error| of_view(&ViewError::Execution(error)))?;
+            estimate.map_err(|error| of_admission(&error))
         };
         let estimate = self.views.run(estimating).await??;
         Ok(SimulationJson {
@@ -247,12 +258,12 @@ impl ApiServer for Handler {
         let address = parse("address", &address)?;
         let (account, next_nonce) = match height {
             Some(height) => {
-                let account = self.chain.account_at(&address, height)?;
+                let account = self.chain.account_at(&address, height).map_err(of_store)?;
                 let nonce = account.nonce;
                 (account, nonce)
             }
             None => {
-                let account = self.chain.account(&address)?;
+                let account = self.chain.account(&address).map_err(of_store)?;
                 let next_nonce = self.producer.next_nonce(&address, account.nonce);
                 (account, next_nonce)
             }
@@ -282,12 +293,15 @@ impl ApiServer for Handler {
                 .map(|after| parse_cursor(&after).map_err(|reason| invalid("after", reason)))
                 .transpose()?,
         };
-        let found = self.chain.events(&query, limit as usize)?;
+        let found = self
+            .chain
+            .events(&query, limit as usize)
+            .map_err(of_store)?;
         let full = found.len() as u64 == limit;
         let last = found.last().filter(|_| full);
         Ok(EventsJson {
             next: last.map(|last| cursor(&last.position)),
-            events: found.iter().map(FoundEventJson::from).collect(),
+            events: found.iter().map(answers::event).collect(),
         })
     }
 
@@ -306,8 +320,14 @@ impl ApiServer for Handler {
             method,
             input: parse_hex(&input.unwrap_or_default())
                 .map_err(|reason| invalid("input", reason))?,
-            fuel_limit: fuel_limit.unwrap_or(DEFAULT_VIEW_FUEL),
+            fuel_limit: fuel_limit.unwrap_or(DEFAULT_VIEW_FUEL.min(self.max_view_fuel)),
         };
+        if call.fuel_limit > self.max_view_fuel {
+            return Err(RpcError::FuelLimitTooHigh {
+                maximum: self.max_view_fuel,
+                got: call.fuel_limit,
+            });
+        }
         let chain = self.chain.clone();
         let viewing = move || match height {
             Some(height) => chain.view_at(&call, height),
@@ -315,14 +335,14 @@ impl ApiServer for Handler {
         };
         let result = self.views.run(viewing).await?;
         result
-            .map(|result| (&result).into())
-            .map_err(|error| (&error).into())
+            .map(|result| answers::view(&result))
+            .map_err(|error| of_view(&error))
     }
 
     fn get_block(&self, height: Option<u64>) -> Result<BlockJson, RpcError> {
         let head = self.chain.head().height;
         let height = height.unwrap_or(head);
-        match self.chain.block(height)? {
+        match self.chain.block(height).map_err(of_store)? {
             Some(block) => Ok((&block).into()),
             None => Err(RpcError::NoBlock { height, head }),
         }
@@ -330,14 +350,14 @@ impl ApiServer for Handler {
 
     fn get_validators(&self, height: Option<u64>) -> Result<Vec<Validator>, RpcError> {
         let height = height.unwrap_or_else(|| self.chain.head().height);
-        Ok(self.chain.validators(height)?)
+        self.chain.validators(height).map_err(of_store)
     }
 
     fn get_proof(&self, key: String, height: Option<u64>) -> Result<StateAnswer, RpcError> {
         let key = parse_hex(&key).map_err(|reason| invalid("key", reason))?;
         let last = self.chain.head().height;
         let height = height.unwrap_or(last);
-        Ok(self.chain.prove(&key, height)?)
+        self.chain.prove(&key, height).map_err(of_store)
     }
 
     async fn trace_transaction(&self, hash: String) -> Result<TraceJson, RpcError> {
@@ -353,13 +373,13 @@ impl ApiServer for Handler {
                 "hash",
                 "no block has a transaction with it".to_owned(),
             )),
-            Err(error) => Err((&ViewError::Execution(error)).into()),
+            Err(error) => Err(of_view(&ViewError::Execution(error))),
         }
     }
 
     fn get_methods(&self, contract: String) -> Result<MethodsJson, RpcError> {
         let contract = parse("contract", &contract)?;
-        match self.chain.methods(&contract)? {
+        match self.chain.methods(&contract).map_err(of_store)? {
             Some(methods) => Ok(MethodsJson { contract, methods }),
             None => Err(RpcError::NoContract { contract }),
         }
@@ -367,8 +387,15 @@ impl ApiServer for Handler {
 
     fn get_abi(&self, contract: String) -> Result<AbiJson, RpcError> {
         let contract = parse("contract", &contract)?;
-        let abi = self.chain.abi(&contract)?;
-        if abi.is_none() && self.chain.account(&contract)?.code.is_none() {
+        let abi = self.chain.abi(&contract).map_err(of_store)?;
+        if abi.is_none()
+            && self
+                .chain
+                .account(&contract)
+                .map_err(of_store)?
+                .code
+                .is_none()
+        {
             return Err(RpcError::NoContract { contract });
         }
         Ok(AbiJson {
@@ -471,17 +498,28 @@ impl ApiServer for Handler {
             failure,
             height: head.height,
             head: head.hash(),
+            state_root: head.state_root,
             head_timestamp_ms: head.timestamp_ms,
-            mode: self.chain.mode(),
+            mode: answers::mode(self.chain.mode()),
             mempool: MempoolJson {
                 transactions: stats.transactions as u64,
+                pending: stats.pending as u64,
+                queued: stats.queued as u64,
                 executing: stats.executing as u64,
                 bytes: stats.bytes as u64,
                 max_transactions: stats.limits.transactions as u64,
                 max_bytes: stats.limits.bytes as u64,
             },
+            consensus: self
+                .consensus
+                .as_ref()
+                .map(|handle| answers::consensus(&handle.glance())),
+            gossip_peers: self
+                .gossip
+                .as_ref()
+                .map(|gossip| gossip.peers().len() as u64),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            metering: self.chain.metering_stats().into(),
+            metering: answers::metering(self.chain.metering_stats()),
             params: ParamsJson {
                 transaction_bytes: params.limits.transaction_bytes as u64,
                 code_bytes: params.limits.code.code_bytes as u64,
@@ -525,30 +563,12 @@ async fn forward<T: Serialize>(
             let Ok(message) = serde_json::value::to_raw_value(&item) else {
                 return;
             };
-            if sink.try_send(message).is_err() {
+            let unread = sink.max_capacity() - sink.capacity();
+            if unread.saturating_mul(message.get().len()) > UNREAD_BYTES
+                || sink.try_send(message).is_err()
+            {
                 return;
             }
         }
     }
-}
-
-/// Opens the port. Nothing is served before [`Server::start`], and connections wait until then.
-///
-/// # Errors
-///
-/// The address cannot be listened on.
-pub async fn listen(address: SocketAddr, rpc: &config::Rpc, limits: &Limits) -> io::Result<Server> {
-    let bytes = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
-    // The largest answers are a call's input, and the data and the events of a receipt; two digits for a byte.
-    let event = limits.event_bytes + 32 * (1 + limits.event_topics) + 64;
-    let answer =
-        2 * (limits.transaction_bytes + limits.events * event) + (2 + 6) * limits.data_bytes;
-    let config = ServerConfig::builder()
-        .max_request_body_size(bytes(2 * limits.transaction_bytes + REQUEST_SLACK_BYTES))
-        .max_response_body_size(bytes(answer + RESPONSE_SLACK_BYTES))
-        .max_connections(rpc.max_connections)
-        .max_subscriptions_per_connection(rpc.max_subscriptions)
-        .set_batch_request_config(BatchRequestConfig::Limit(rpc.max_batch))
-        .build();
-    Server::builder().set_config(config).build(address).await
 }

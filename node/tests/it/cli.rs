@@ -216,6 +216,52 @@ fn keys() {
 }
 
 #[test]
+fn a_chain_of_ones_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let mut command = slackline();
+        seen(command.args(args).current_dir(dir.path()).output().unwrap())
+    };
+    let (code, out, err) = run(&["init", "--data-dir", "poor", "--chain-id", "7001"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(out.matches("WARNING").count(), 2, "{out}");
+    assert!(out.contains("--account") && out.contains("--governor"));
+
+    assert_eq!(run(&["key", "new", "--out", "mine.json"]).0, 0);
+    let mine = cell(&run(&["key", "show", "mine.json"]).1, "address").to_owned();
+    let init = ["init", "--data-dir", "rich", "--chain-id", "7001"];
+    let given = ["--governor", "mine.json", "--account", "mine.json=5_000"];
+    let twice = ["--account", &format!("{mine}=1")];
+    let (code, _, err) = run(&[&init[..], &given, &twice].concat());
+    assert!(code == 2 && err.contains("there already"), "{err}");
+    let (code, out, _) = run(&[&init[..], &given].concat());
+    assert!(code == 0 && !out.contains("WARNING"), "{out}");
+    let genesis = std::fs::read(dir.path().join("rich/genesis.json")).unwrap();
+    let genesis: Value = serde_json::from_slice(&genesis).unwrap();
+    assert_eq!(genesis["governor"], mine);
+    assert_eq!(genesis["accounts"][0]["address"], mine);
+    assert_eq!(genesis["accounts"][0]["balance"], "5000");
+
+    // Who can read a key has it.
+    let check = ["config", "check", "--data-dir", "rich"];
+    assert_eq!(run(&check).0, 0);
+    let key = dir.path().join("rich/validator_key.json");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(&key, mode).unwrap();
+    let (code, _, err) = run(&check);
+    assert!(code == 2 && err.contains("chmod 600"), "{err}");
+
+    let (code, out, _) = run(&["version", "--json"]);
+    let version: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &version["protocol_version"]), (0, &1.into()));
+    assert!(version["wasmtime"].as_str().unwrap().starts_with("48."));
+    assert_eq!(
+        cell(&run(&["version"]).1, "slackline"),
+        env!("CARGO_PKG_VERSION")
+    );
+}
+
+#[test]
 fn signals_end_a_node_and_restarts_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let chain = dir.path().join("chain");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
+mod abuse;
 mod bad_input;
 mod cli;
 mod contracts;
@@ -9,6 +10,7 @@ mod crash;
 mod db;
 mod gas;
 mod hostile;
+mod openrpc;
 mod process;
 mod rpc;
 mod support;

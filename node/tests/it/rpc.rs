@@ -5,17 +5,19 @@ use jsonrpsee::core::client::ClientT;
 use jsonrpsee::core::params::{ArrayParams, ObjectParams};
 use jsonrpsee::ws_client::WsClientBuilder;
 use serde_json::{Value, json};
-use slackline_executor::{Address, Mode, SignedTransaction};
+use slackline_executor::{Address, SignedTransaction};
 use slackline_node::dev::{DEV_BALANCE, DEV_CHAIN_ID, DEV_NAMES};
 use slackline_node::producer::Health;
 use slackline_node::rpc::api::ApiClient;
 use slackline_node::rpc::types::{
-    ActionJson, Amount, NodeState, OutcomeKind, SubmitStatus, TransactionStatus, WaitUntil,
+    ActionJson, Amount, Mode, NodeState, OutcomeKind, SubmitStatus, TransactionStatus, WaitUntil,
 };
 use slackline_node::{Node, NodeConfig, StartError};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn a_transfer_from_submission_to_receipt() {
@@ -743,5 +745,41 @@ async fn subscribers_hear_of_blocks_receipts_and_events() {
     assert_eq!(found.await.unwrap().events, [event]);
     let error = session.subscribe_receipts("bob".to_owned()).await;
     assert_eq!(refusal(error.map(|_| ())).0, -32602);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_clients_do_is_counted() {
+    let ops = Some(([127, 0, 0, 1], 0).into());
+    let node = Node::start(NodeConfig { ops, ..config() }).await.unwrap();
+    let client = client(&node.rpc_url());
+    let paid = transfer(&key("alice"), 0, address("bob"), 1);
+    let submit = |transaction| client.submit_transaction(transaction, Some(WaitUntil::Final), None);
+    submit(hex_of(&paid)).await.unwrap();
+    submit(hex_of(&transfer(&key("alice"), 0, address("bob"), 2)))
+        .await
+        .unwrap();
+    refusal(client.get_block(Some(9)).await);
+    let mut stream = TcpStream::connect(node.ops_address().unwrap())
+        .await
+        .unwrap();
+    stream
+        .write_all(b"GET /metrics HTTP/1.0\r\n\r\n")
+        .await
+        .unwrap();
+    let mut metrics = String::new();
+    stream.read_to_string(&mut metrics).await.unwrap();
+    for line in [
+        r#"slackline_rpc_seconds_count{method="submit_transaction"} 2"#,
+        r#"slackline_rpc_errors_total{method="get_block",code="1201"} 1"#,
+        r#"slackline_submissions_total{status="final",code="0"} 1"#,
+        r#"slackline_submissions_total{status="error",code="1005"} 1"#,
+        "slackline_healthy 1",
+        "slackline_mempool_limit_bytes ",
+        "slackline_start_time_seconds 1",
+        r#"slackline_database_compaction_bytes{family="#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
     node.stop().await.unwrap();
 }

@@ -1,33 +1,33 @@
 //! The methods.
 //!
 //! Parameters are named, for example `{"jsonrpc":"2.0","id":1,"method":"get_account","params":{"address":"…"}}`.
-//! Those of type `Option` may be left out. Errors are listed in [`error`](super::error).
+//! Those of type `Option` may be left out. Errors are listed in [`error`](crate::error).
 
-use super::error::RpcError;
-use super::types::{
+use crate::error::RpcError;
+use crate::types::{
     AbiJson, AccountJson, BlockJson, BlockNewsJson, EventsJson, FoundEventJson, MethodsJson,
     ReceiptJson, SimulationJson, StatusJson, Submitted, TraceJson, TransactionAnswer, ViewJson,
     WaitUntil,
 };
-use jsonrpsee::core::SubscriptionResult;
 use jsonrpsee::proc_macros::rpc;
-use slackline_executor::Validator;
-use slackline_executor::proof::StateAnswer;
+use slackline_proof::StateAnswer;
+use slackline_types::Validator;
 
-/// How long [`ApiServer::submit_transaction`] waits unless told otherwise, in milliseconds.
+/// How long [`ApiClient::submit_transaction`] waits unless told otherwise, in milliseconds.
 pub const DEFAULT_TIMEOUT_MS: u64 = 10_000;
-/// How long [`ApiServer::submit_transaction`] waits at most, in milliseconds.
+/// How long [`ApiClient::submit_transaction`] waits at most, in milliseconds.
 pub const MAX_TIMEOUT_MS: u64 = 60_000;
-/// Fuel limit of [`ApiServer::call_view`] unless told otherwise.
+/// Fuel limit of [`ApiClient::call_view`] unless told otherwise.
 pub const DEFAULT_VIEW_FUEL: u64 = 100_000_000;
 
-/// How many events [`ApiServer::get_events`] finds unless told otherwise.
+/// How many events [`ApiClient::get_events`] finds unless told otherwise.
 pub const DEFAULT_EVENTS: u64 = 100;
-/// How many events [`ApiServer::get_events`] finds at most.
+/// How many events [`ApiClient::get_events`] finds at most.
 pub const MAX_EVENTS: u64 = 1_000;
 
 /// The methods of a node.
-#[rpc(server, client)]
+#[cfg_attr(feature = "server", rpc(server, client))]
+#[cfg_attr(not(feature = "server"), rpc(client))]
 pub trait Api {
     /// Submits a transaction: the borsh encoding of a `SignedTransaction`, in hexadecimal.
     ///
@@ -125,7 +125,7 @@ pub trait Api {
 
     /// Each block from now on, once it is on disk. Who is 64 blocks behind is told how many were missed, by a lower height in between.
     #[subscription(name = "subscribe_blocks" => "block", unsubscribe = "unsubscribe_blocks", item = BlockNewsJson)]
-    async fn subscribe_blocks(&self) -> SubscriptionResult;
+    async fn subscribe_blocks(&self) -> jsonrpsee::core::SubscriptionResult;
 
     /// The receipt of each transaction that an account sends, from now on.
     #[subscription(
@@ -134,7 +134,7 @@ pub trait Api {
         item = ReceiptJson,
         param_kind = map
     )]
-    async fn subscribe_receipts(&self, account: String) -> SubscriptionResult;
+    async fn subscribe_receipts(&self, account: String) -> jsonrpsee::core::SubscriptionResult;
 
     /// Each event of a contract from now on, or each that has `topic` at any place.
     #[subscription(
@@ -143,8 +143,11 @@ pub trait Api {
         item = FoundEventJson,
         param_kind = map
     )]
-    async fn subscribe_events(&self, contract: String, topic: Option<String>)
-    -> SubscriptionResult;
+    async fn subscribe_events(
+        &self,
+        contract: String,
+        topic: Option<String>,
+    ) -> jsonrpsee::core::SubscriptionResult;
 
     /// The node, its chain, and how busy they are.
     #[method(name = "get_status")]

@@ -4,15 +4,14 @@
 //! amounts of currency are decimal strings because they do not fit into the numbers of most JSON readers. Fuel,
 //! heights, nonces and sizes are numbers. Times are in milliseconds.
 
-use super::error::RpcError;
+use crate::error::RpcError;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use slackline_executor::trace::{AccessKind, CallTrace, Step};
-use slackline_executor::{
-    AbortReason, Account, Action, Address, Block, Event, EventAt, EventPosition, Hash, Header,
-    MeteringStats, Mode, Outcome, PublicKey, Receipt, SignedTransaction, Validator, ViewResult,
+use slackline_types::trace::CallTrace;
+use slackline_types::{
+    AbortReason, Account, Action, Address, Block, Event, Hash, Header, Outcome, PublicKey, Receipt,
+    SignedTransaction, Validator,
 };
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// An amount in the smallest unit of the currency; a decimal string in JSON.
@@ -79,7 +78,7 @@ pub fn parse_hex(text: &str) -> Result<Vec<u8>, String> {
         .map_err(|error| format!("not hexadecimal: {error}"))
 }
 
-/// What [`submit_transaction`](super::api::ApiServer::submit_transaction) waits for.
+/// What [`submit_transaction`](crate::api::ApiClient::submit_transaction) waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitUntil {
@@ -111,7 +110,7 @@ pub enum SubmitStatus {
     Error,
 }
 
-/// Answer to [`submit_transaction`](super::api::ApiServer::submit_transaction).
+/// Answer to [`submit_transaction`](crate::api::ApiClient::submit_transaction).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submitted {
     /// How far it got.
@@ -178,7 +177,7 @@ pub enum TransactionStatus {
     Included,
 }
 
-/// Answer to [`get_transaction`](super::api::ApiServer::get_transaction).
+/// Answer to [`get_transaction`](crate::api::ApiClient::get_transaction).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransactionAnswer {
     /// Where it is.
@@ -438,7 +437,7 @@ impl From<&Receipt> for ReceiptJson {
     }
 }
 
-/// What [`subscribe_blocks`](super::api::ApiServer::subscribe_blocks) sends.
+/// What [`subscribe_blocks`](crate::api::ApiClient::subscribe_blocks) sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockNewsJson {
     /// The block's hash.
@@ -449,7 +448,7 @@ pub struct BlockNewsJson {
     pub transactions: Vec<Hash>,
 }
 
-/// Answer to [`simulate_transaction`](super::api::ApiServer::simulate_transaction).
+/// Answer to [`simulate_transaction`](crate::api::ApiClient::simulate_transaction).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SimulationJson {
     /// What the transaction would come to.
@@ -477,37 +476,7 @@ pub struct FootprintJson {
     pub written: bool,
 }
 
-/// The keys that are used in `call`.
-pub(crate) fn footprint(call: &CallTrace) -> Vec<FootprintJson> {
-    let mut keys = BTreeMap::new();
-    let mut calls = vec![call];
-    while let Some(call) = calls.pop() {
-        for step in &call.steps {
-            match step {
-                Step::Call(inner) => calls.push(inner),
-                Step::Storage(access) => {
-                    let used: &mut (bool, bool) =
-                        keys.entry((call.contract, access.key.clone())).or_default();
-                    match access.kind {
-                        AccessKind::Get | AccessKind::Has | AccessKind::Next => used.0 = true,
-                        AccessKind::Set | AccessKind::Delete => used.1 = true,
-                    }
-                }
-                Step::Refused(_) | Step::Event(_) => {}
-            }
-        }
-    }
-    let keys = keys.into_iter();
-    keys.map(|((contract, key), (read, written))| FootprintJson {
-        contract,
-        key: HexBytes(key),
-        read,
-        written,
-    })
-    .collect()
-}
-
-/// Answer to [`get_events`](super::api::ApiServer::get_events).
+/// Answer to [`get_events`](crate::api::ApiClient::get_events).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventsJson {
     /// In the order of the chain.
@@ -533,45 +502,7 @@ pub struct FoundEventJson {
     pub event: EventJson,
 }
 
-impl From<&EventAt> for FoundEventJson {
-    fn from(found: &EventAt) -> FoundEventJson {
-        FoundEventJson {
-            height: found.position.height,
-            transaction_index: found.position.transaction,
-            event_index: found.position.event,
-            transaction: found.transaction,
-            event: (&found.event).into(),
-        }
-    }
-}
-
-/// The text of a place in the chain's events.
-pub(crate) fn cursor(position: &EventPosition) -> String {
-    let EventPosition {
-        height,
-        transaction,
-        event,
-    } = position;
-    format!("{height}-{transaction}-{event}")
-}
-
-/// The place that [`cursor`] has made `text` of.
-pub(crate) fn parse_cursor(text: &str) -> Result<EventPosition, String> {
-    let wrong = || "not the `next` of an answer".to_owned();
-    let mut parts = text.split('-');
-    let mut part = || parts.next().ok_or_else(wrong);
-    let position = EventPosition {
-        height: part()?.parse().map_err(|_| wrong())?,
-        transaction: part()?.parse().map_err(|_| wrong())?,
-        event: part()?.parse().map_err(|_| wrong())?,
-    };
-    match parts.next() {
-        None => Ok(position),
-        Some(_) => Err(wrong()),
-    }
-}
-
-/// Answer to [`get_account`](super::api::ApiServer::get_account).
+/// Answer to [`get_account`](crate::api::ApiClient::get_account).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountJson {
     /// The account. One that nobody has used yet has no balance and no transactions.
@@ -591,7 +522,8 @@ pub struct AccountJson {
 }
 
 impl AccountJson {
-    pub(crate) fn new(address: Address, account: Account, next_nonce: u64) -> AccountJson {
+    /// What is shown of an account, whose next transaction has the nonce `next_nonce`.
+    pub fn new(address: Address, account: Account, next_nonce: u64) -> AccountJson {
         AccountJson {
             address,
             balance: Amount(account.balance),
@@ -604,7 +536,7 @@ impl AccountJson {
     }
 }
 
-/// Answer to [`trace_transaction`](super::api::ApiServer::trace_transaction).
+/// Answer to [`trace_transaction`](crate::api::ApiClient::trace_transaction).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceJson {
     /// What the transaction has come to, then and now.
@@ -613,7 +545,7 @@ pub struct TraceJson {
     pub call: Option<CallTrace>,
 }
 
-/// Answer to [`call_view`](super::api::ApiServer::call_view).
+/// Answer to [`call_view`](crate::api::ApiClient::call_view).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewJson {
     /// How it ended.
@@ -625,17 +557,7 @@ pub struct ViewJson {
     pub height: u64,
 }
 
-impl From<&ViewResult> for ViewJson {
-    fn from(result: &ViewResult) -> ViewJson {
-        ViewJson {
-            outcome: (&result.outcome).into(),
-            fuel_used: result.fuel_used,
-            height: result.height,
-        }
-    }
-}
-
-/// Answer to [`get_block`](super::api::ApiServer::get_block).
+/// Answer to [`get_block`](crate::api::ApiClient::get_block).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockJson {
     /// The block's hash.
@@ -660,7 +582,7 @@ impl From<&Block> for BlockJson {
     }
 }
 
-/// Answer to [`get_methods`](super::api::ApiServer::get_methods).
+/// Answer to [`get_methods`](crate::api::ApiClient::get_methods).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MethodsJson {
     /// The contract.
@@ -669,7 +591,7 @@ pub struct MethodsJson {
     pub methods: Vec<String>,
 }
 
-/// Answer to [`get_abi`](super::api::ApiServer::get_abi).
+/// Answer to [`get_abi`](crate::api::ApiClient::get_abi).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AbiJson {
     /// The contract.
@@ -690,12 +612,38 @@ pub enum NodeState {
     Failed,
 }
 
+/// How a node meters fuel. Results do not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Counted in a register, stopped by asynchronous checks.
+    Slacked,
+    /// Counted in a register, stopped by epochs.
+    Hybrid,
+    /// Stock wasmtime's fuel.
+    Exact,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Slacked => "slacked",
+            Mode::Hybrid => "hybrid",
+            Mode::Exact => "exact",
+        })
+    }
+}
+
 /// What waits for a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MempoolJson {
     /// Transactions, those in the block under way included.
     pub transactions: u64,
-    /// Of those, the ones in the block under way.
+    /// Of those, the ones that may go into a block.
+    pub pending: u64,
+    /// Those that another one of their sender has to come before.
+    pub queued: u64,
+    /// Those in the block under way.
     pub executing: u64,
     /// Their sizes together, in bytes.
     pub bytes: u64,
@@ -720,16 +668,21 @@ pub struct MeteringJson {
     pub max_overshoot_fuel: u64,
 }
 
-impl From<MeteringStats> for MeteringJson {
-    fn from(stats: MeteringStats) -> MeteringJson {
-        MeteringJson {
-            executions: stats.executions,
-            checks_sent: stats.checks_sent,
-            checks_landed: stats.checks_landed,
-            stopped: stats.stopped,
-            max_overshoot_fuel: stats.max_overshoot_fuel,
-        }
-    }
+/// Where consensus is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsensusJson {
+    /// The height that is being decided.
+    pub height: u64,
+    /// The round of it; 0 is the first.
+    pub round: u32,
+    /// The last height that is on disk.
+    pub decided: u64,
+    /// Peers connected.
+    pub peers: u64,
+    /// The account that its votes count for, on a validator.
+    pub validator: Option<Address>,
+    /// Whether it only follows for now, because its guard refused a signature.
+    pub sits_out: bool,
 }
 
 /// Protocol parameters that clients need to make transactions.
@@ -751,7 +704,7 @@ pub struct ParamsJson {
     pub deploy_per_byte_fuel: u64,
 }
 
-/// Answer to [`get_status`](super::api::ApiServer::get_status).
+/// Answer to [`get_status`](crate::api::ApiClient::get_status).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusJson {
     /// Version of the node.
@@ -768,12 +721,20 @@ pub struct StatusJson {
     pub height: u64,
     /// Hash of the last block.
     pub head: Hash,
+    /// Root of the state after it.
+    pub state_root: Hash,
     /// When the last block was made, in milliseconds since 1970.
     pub head_timestamp_ms: u64,
     /// How fuel is metered.
     pub mode: Mode,
     /// What waits for a block.
     pub mempool: MempoolJson,
+    /// How the node decides on blocks with others, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consensus: Option<ConsensusJson>,
+    /// Nodes that it exchanges transactions with, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gossip_peers: Option<u64>,
     /// For how long the node has been running, in milliseconds.
     pub uptime_ms: u64,
     /// What the fuel checks did.

@@ -1,0 +1,35 @@
+//! What `slackline version` says about the build.
+
+use std::path::Path;
+use std::process::Command;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=../Cargo.lock");
+    let lock = std::fs::read_to_string("../Cargo.lock").unwrap_or_default();
+    let wasmtime = lock.split("name = \"wasmtime\"\nversion = \"").nth(1);
+    let wasmtime = wasmtime.and_then(|rest| rest.split('"').next());
+    println!(
+        "cargo::rustc-env=SLACKLINE_WASMTIME={}",
+        wasmtime.unwrap_or_default()
+    );
+    // Of releases only: a build for development would be made anew with each commit.
+    let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    let commit = release.then(commit).flatten().unwrap_or_default();
+    println!("cargo::rustc-env=SLACKLINE_COMMIT={commit}");
+}
+
+/// What is checked out, if git knows.
+fn commit() -> Option<String> {
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    // Each commit and each checkout adds a line.
+    let log = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
+    if Path::new(&log).exists() {
+        println!("cargo::rerun-if-changed={log}");
+    }
+    git(&["rev-parse", "HEAD"])
+}

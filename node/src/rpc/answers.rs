@@ -1,0 +1,116 @@
+//! Answers made of what only a node has.
+
+use slackline_client::types::{
+    ConsensusJson, FootprintJson, FoundEventJson, HexBytes, MeteringJson, Mode, ViewJson,
+};
+use slackline_executor::trace::{AccessKind, CallTrace, Step};
+use slackline_executor::{EventAt, EventPosition, MeteringStats, ViewResult};
+use std::collections::BTreeMap;
+
+/// The keys that are used in `call`.
+pub(super) fn footprint(call: &CallTrace) -> Vec<FootprintJson> {
+    let mut keys = BTreeMap::new();
+    let mut calls = vec![call];
+    while let Some(call) = calls.pop() {
+        for step in &call.steps {
+            match step {
+                Step::Call(inner) => calls.push(inner),
+                Step::Storage(access) => {
+                    let used: &mut (bool, bool) =
+                        keys.entry((call.contract, access.key.clone())).or_default();
+                    match access.kind {
+                        AccessKind::Get | AccessKind::Has | AccessKind::Next => used.0 = true,
+                        AccessKind::Set | AccessKind::Delete => used.1 = true,
+                    }
+                }
+                Step::Refused(_) | Step::Event(_) => {}
+            }
+        }
+    }
+    let keys = keys.into_iter();
+    keys.map(|((contract, key), (read, written))| FootprintJson {
+        contract,
+        key: HexBytes(key),
+        read,
+        written,
+    })
+    .collect()
+}
+
+/// An event of the chain.
+pub(super) fn event(found: &EventAt) -> FoundEventJson {
+    FoundEventJson {
+        height: found.position.height,
+        transaction_index: found.position.transaction,
+        event_index: found.position.event,
+        transaction: found.transaction,
+        event: (&found.event).into(),
+    }
+}
+
+/// The text of a place in the chain's events.
+pub(super) fn cursor(position: &EventPosition) -> String {
+    let EventPosition {
+        height,
+        transaction,
+        event,
+    } = position;
+    format!("{height}-{transaction}-{event}")
+}
+
+/// The place that [`cursor`] has made `text` of.
+pub(super) fn parse_cursor(text: &str) -> Result<EventPosition, String> {
+    let wrong = || "not the `next` of an answer".to_owned();
+    let mut parts = text.split('-');
+    let mut part = || parts.next().ok_or_else(wrong);
+    let position = EventPosition {
+        height: part()?.parse().map_err(|_| wrong())?,
+        transaction: part()?.parse().map_err(|_| wrong())?,
+        event: part()?.parse().map_err(|_| wrong())?,
+    };
+    match parts.next() {
+        None => Ok(position),
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// What a view came to.
+pub(super) fn view(result: &ViewResult) -> ViewJson {
+    ViewJson {
+        outcome: (&result.outcome).into(),
+        fuel_used: result.fuel_used,
+        height: result.height,
+    }
+}
+
+/// What the fuel checks did.
+pub(super) fn metering(stats: MeteringStats) -> MeteringJson {
+    MeteringJson {
+        executions: stats.executions,
+        checks_sent: stats.checks_sent,
+        checks_landed: stats.checks_landed,
+        stopped: stats.stopped,
+        max_overshoot_fuel: stats.max_overshoot_fuel,
+    }
+}
+
+/// Where consensus is.
+pub(super) fn consensus(status: &slackline_consensus::Status) -> ConsensusJson {
+    ConsensusJson {
+        height: status.height,
+        round: status.round,
+        decided: status.decided,
+        peers: status.peers,
+        validator: status.validator,
+        sits_out: status.sits_out,
+    }
+}
+
+/// How fuel is metered.
+pub(super) fn mode(mode: slackline_executor::Mode) -> Mode {
+    match mode {
+        slackline_executor::Mode::Slacked => Mode::Slacked,
+        slackline_executor::Mode::Hybrid => Mode::Hybrid,
+        slackline_executor::Mode::Exact => Mode::Exact,
+    }
+}

@@ -1,0 +1,315 @@
+//! Clients that mean harm, with real sockets. Each time the oracle is a well-behaved client: its transactions get into blocks while the others are at
+//! it, and after that.
+
+use crate::support::*;
+use jsonrpsee::http_client::HttpClient;
+use serde_json::{Value, json};
+use slackline_node::config::Rpc;
+use slackline_node::rpc::api::ApiClient;
+use slackline_node::rpc::types::{OutcomeKind, WaitUntil};
+use slackline_node::{Node, NodeConfig};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+const STATUS: &str = r#"{"jsonrpc":"2.0","id":1,"method":"get_status"}"#;
+
+async fn node_with(rpc: Rpc) -> (Node, HttpClient) {
+    let node = Node::start(NodeConfig { rpc, ..config() }).await.unwrap();
+    let client = client(&node.rpc_url());
+    (node, client)
+}
+
+/// A well-behaved client: it pays `count` times.
+async fn pay(client: &HttpClient, nonce: &mut u64, count: u64) {
+    for _ in 0..count {
+        let receipt = execute(client, &transfer(&key("alice"), *nonce, address("bob"), 1)).await;
+        assert_eq!(receipt.outcome.outcome, OutcomeKind::Success);
+        *nonce += 1;
+    }
+}
+
+/// A connection from another address than that of the well-behaved.
+async fn connect(node: &Node) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    let from = Ipv4Addr::new(127, 0, 0, 2);
+    socket.bind(SocketAddr::from((from, 0))).unwrap();
+    socket.connect(node.address()).await.unwrap()
+}
+
+fn post(length: usize) -> String {
+    format!(
+        "POST / HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
+}
+
+/// What the node says until it closes the connection.
+async fn last_words(stream: &mut TcpStream) -> String {
+    let mut said = Vec::new();
+    // A reset is as good.
+    let _ = stream.read_to_end(&mut said).await;
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// A WebSocket session, by hand: a library would read.
+async fn session(node: &Node) -> TcpStream {
+    let mut stream = connect(node).await;
+    let hello = "GET / HTTP/1.1\r\nHost: node\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(hello.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"), "{head:?}");
+    stream
+}
+
+/// A text message of a client, with a mask of zeros.
+fn message(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).unwrap();
+    let mut frame = vec![0x81, 0x80 | 126];
+    frame.extend(length.to_be_bytes());
+    frame.extend([0; 4]);
+    frame.extend(text.as_bytes());
+    frame
+}
+
+/// Reads until `text` was there `count` times.
+async fn until(stream: &mut TcpStream, text: &str, count: usize) {
+    let mut seen = Vec::new();
+    while String::from_utf8_lossy(&seen).matches(text).count() < count {
+        assert!(stream.read_buf(&mut seen).await.unwrap() > 0, "closed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_connections_are_few_and_end() {
+    let (node, client) = node_with(Rpc {
+        max_sockets_per_ip: 40,
+        timeout_ms: 2_000,
+        ..Rpc::default()
+    })
+    .await;
+    let mut nonce = 0;
+    pay(&client, &mut nonce, 1).await;
+    let mut slow = Vec::new();
+    for n in 0..40 {
+        let mut stream = connect(&node).await;
+        // Nothing, half of a head, half of a body.
+        let said = match n % 3 {
+            0 => String::new(),
+            1 => "POST / HTTP/1.1\r\nHost: no".to_owned(),
+            _ => post(100) + "{",
+        };
+        stream.write_all(said.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    pay(&client, &mut nonce, 3).await;
+    // No more from there, and it is said.
+    let refused = last_words(&mut connect(&node).await).await;
+    assert!(refused.contains(" 503 "), "{refused:?}");
+    // The node ends them all by itself; the test waits for as long as that takes.
+    for mut stream in slow {
+        last_words(&mut stream).await;
+    }
+    let mut again = connect(&node).await;
+    again
+        .write_all((post(STATUS.len()) + STATUS).as_bytes())
+        .await
+        .unwrap();
+    until(&mut again, "\"result\"", 1).await;
+    pay(&client, &mut nonce, 1).await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_and_messages_may_be_endless_or_nonsense() {
+    let (node, client) = node_with(Rpc::default()).await;
+    let mut nonce = 0;
+    // A length that is too much, and a body that goes on and on.
+    let mut long = connect(&node).await;
+    long.write_all(post(1 << 40).as_bytes()).await.unwrap();
+    let said = last_words(&mut long).await;
+    assert!(said.contains(" 413 "), "{said:?}");
+    let mut endless = connect(&node).await;
+    let head = "POST / HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    endless.write_all(head.as_bytes()).await.unwrap();
+    let chunk = format!("10000\r\n{}\r\n", "[".repeat(0x10000));
+    for _ in 0..1_000 {
+        // It fails once the node has closed the connection.
+        if endless.write_all(chunk.as_bytes()).await.is_err() {
+            break;
+        }
+    }
+    let said = last_words(&mut endless).await;
+    assert!(said.is_empty() || said.contains(" 413 "), "{said:?}");
+    pay(&client, &mut nonce, 1).await;
+
+    // What is no HTTP, no JSON, no WebSocket.
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"\0\xff\xfe garbage \r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let mut stream = connect(&node).await;
+        stream.write_all(bytes).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let said = last_words(&mut stream).await;
+        assert!(!said.contains(" 200 "), "{said:?}");
+    }
+    let mut broken = session(&node).await;
+    for text in ["", "{", "\u{1}", "[[[[", r#"{"jsonrpc":"2.0"}"#] {
+        broken.write_all(&message(text)).await.unwrap();
+        until(&mut broken, "\"error\"", 1).await;
+    }
+    // A frame without a mask, of a kind that there is not.
+    broken
+        .write_all(&[0xff, 0x7f, 0xff, 0xff, 0xff])
+        .await
+        .unwrap();
+    last_words(&mut broken).await;
+    pay(&client, &mut nonce, 2).await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_that_nobody_reads_the_answers_of() {
+    let (node, client) = node_with(Rpc {
+        timeout_ms: 2_000,
+        ..Rpc::default()
+    })
+    .await;
+    let mut nonce = 0;
+    let enough = Arc::new(AtomicBool::new(false));
+    let junk = json!({"jsonrpc": "2.0", "id": 1, "method": "submit_transaction", "params": {"transaction": "00".repeat(200)}});
+    let junk = junk.to_string();
+    let mut floods = Vec::new();
+    for n in 0..8 {
+        let (mut stream, block) = if n % 2 == 0 {
+            let request = post(junk.len()) + &junk;
+            (connect(&node).await, request.repeat(50).into_bytes())
+        } else {
+            (session(&node).await, message(STATUS).repeat(500))
+        };
+        let enough = enough.clone();
+        floods.push(tokio::spawn(async move {
+            // Until the node has had enough of it, or the test.
+            while !enough.load(Relaxed) {
+                let send = stream.write_all(&block);
+                let patience = std::time::Duration::from_millis(50);
+                if let Ok(Err(_)) = tokio::time::timeout(patience, send).await {
+                    return;
+                }
+            }
+        }));
+    }
+    pay(&client, &mut nonce, 10).await;
+    enough.store(true, Relaxed);
+    for flood in floods {
+        flood.await.unwrap();
+    }
+    pay(&client, &mut nonce, 2).await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_subscriptions_that_do_not_read() {
+    let (node, client) = node_with(Rpc {
+        timeout_ms: 2_000,
+        ..Rpc::default()
+    })
+    .await;
+    let each = Rpc::default().max_subscriptions as usize;
+    let mut nonce = 0;
+    let mut sessions = Vec::new();
+    let subscribe = r#"{"jsonrpc":"2.0","id":1,"method":"subscribe_blocks"}"#;
+    for _ in 0..1_000usize.div_ceil(each) {
+        let mut session = session(&node).await;
+        session
+            .write_all(&message(subscribe).repeat(each))
+            .await
+            .unwrap();
+        until(&mut session, "\"result\"", each).await;
+        sessions.push(session);
+    }
+    // One more is one too many.
+    sessions[0].write_all(&message(subscribe)).await.unwrap();
+    until(&mut sessions[0], "-32006", 1).await;
+    pay(&client, &mut nonce, 30).await;
+    drop(sessions);
+    pay(&client, &mut nonce, 2).await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn each_address_has_its_share() {
+    let (node, client) = node_with(Rpc {
+        requests_per_second: 1,
+        ..Rpc::default()
+    })
+    .await;
+    let entries = vec![STATUS; 50].join(",");
+    let batch = format!("[{entries}]");
+    let mut greedy = connect(&node).await;
+    greedy
+        .write_all((post(batch.len()) + &batch).as_bytes())
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"]") {
+        assert!(greedy.read_buf(&mut answer).await.unwrap() > 0);
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    let answers: Vec<Value> =
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(answers[0]["result"]["state"], "running");
+    let last = &answers[49]["error"];
+    assert_eq!(
+        (&last["code"], &last["data"]["kind"]),
+        (&json!(1301), &json!("try_again_later")),
+        "{last}"
+    );
+    // Another address has its own.
+    pay(&client, &mut 0, 1).await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn sessions_and_views_have_their_limits() {
+    let (node, client) = node_with(Rpc {
+        max_calls: 2,
+        max_view_fuel: 1_000_000,
+        ..Rpc::default()
+    })
+    .await;
+    let alice = key("alice");
+    let contract = deployed(&client, &alice, 0).await;
+    let view = |fuel| {
+        let (contract, method) = (contract.to_string(), "ok".to_owned());
+        client.call_view(contract, method, None, None, fuel, None)
+    };
+    view(None).await.unwrap();
+    view(Some(1_000_000)).await.unwrap();
+    let data = json!({"kind": "fuel_limit_too_high", "maximum": 1_000_000, "got": 1_000_001});
+    assert_eq!(refusal(view(Some(1_000_001)).await), (1009, data));
+
+    // A block that takes long, and a transaction that three calls of one session wait for.
+    let slow = hex_of(&slow(&alice, 1, contract));
+    let accepted = client.submit_transaction(slow, Some(WaitUntil::None), None);
+    accepted.await.unwrap();
+    until_mempool(&client, |mempool| mempool.executing == 1).await;
+    let waiting = hex_of(&transfer(&alice, 2, address("bob"), 1));
+    let params = json!({"transaction": waiting});
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "submit_transaction", "params": params});
+    let mut session = session(&node).await;
+    let calls = message(&call.to_string()).repeat(3);
+    session.write_all(&calls).await.unwrap();
+    until(&mut session, "2 calls of this session", 1).await;
+    pay(&client, &mut 3, 1).await;
+    node.stop().await.unwrap();
+}
