@@ -7,7 +7,7 @@ use crate::application::Application;
 use crate::codec::Codec;
 use crate::config::{Config, ConfigError, address};
 use crate::context::{Address, Context};
-use crate::guard::{Guard, OpenError};
+use crate::guard::{Guard, OpenError, SitOut};
 use crate::handlers;
 use crate::health::{Health, Reporter};
 use crate::malachite::{
@@ -111,7 +111,7 @@ pub struct Status {
     pub peers: u64,
     /// The account of the consensus key, if there is one.
     pub validator: Option<slackline_types::Address>,
-    /// Whether it only follows for now, because a signature was refused: see [`guard::Guard::sits_out`](crate::guard::Guard::sits_out).
+    /// Whether it only follows for now, because of what it signed before: see [`guard::Guard::sits_out`](crate::guard::Guard::sits_out).
     pub sits_out: bool,
 }
 
@@ -176,7 +176,6 @@ impl Consensus {
         let key = identity.consensus_key.as_ref().map(public);
         let guard = Guard::open(&directory.join("guard"), &wal, identity.chain, key)?;
         let reporter = Reporter::new();
-        let sits_out = guard.sits_out();
         let signer = identity
             .consensus_key
             .map(|key| Signer::new(identity.chain, key, guard, reporter.clone()));
@@ -199,7 +198,8 @@ impl Consensus {
                 .map_err(|panic| StartError::State(panic.to_string()))??
         };
         let (decided, progress) = (state.decided.subscribe(), state.progress.subscribe());
-        let sits_out = sits_out.filter(|height| state.head.0 < *height);
+        let sits_out = signer.as_ref();
+        let sits_out = sits_out.and_then(|signer| signer.sits_out(state.next().0));
 
         let keypair = keypair(&identity.node_key);
         let network = match &signer {
@@ -259,10 +259,10 @@ impl Consensus {
             &reporter,
         )
         .map_err(|error| StartError::Engine(error.to_string()))?;
-        if let (Some(height), Some(signer)) = (sits_out, signer.clone()) {
+        if let (Some(why), Some(signer)) = (sits_out, signer.clone()) {
             let within = Duration::from_millis(5 * config.timeouts.rebroadcast_ms);
             tokio::spawn(sit_out(
-                height,
+                why,
                 within,
                 decided.clone(),
                 signer,
@@ -541,21 +541,35 @@ async fn report_log_errors(mut events: RxEvent<Context>, reporter: Reporter) {
     }
 }
 
-/// After a refused signature: follows until the height is over, or long enough for others to be in a later round, if they
+/// Follows until the height is over; after a refused signature no longer than it takes others to be in a later round, if they
 /// need this one's vote. Then it is time to start again and vote.
 async fn sit_out(
-    height: u64,
+    why: SitOut,
     within: Duration,
     mut decided: watch::Receiver<u64>,
     signer: Signer,
     reporter: Reporter,
 ) {
-    tracing::warn!(
-        height,
-        "a signature was refused: following until the height is over"
-    );
+    let height = why.height();
     let over = decided.wait_for(|decided| *decided >= height);
-    let _ = tokio::time::timeout(within, over).await;
+    match why {
+        SitOut::Behind { .. } => {
+            tracing::warn!(
+                height,
+                "the chain here is older than what this validator has signed: following until the height is over"
+            );
+            if over.await.is_err() {
+                return;
+            }
+        }
+        SitOut::Refused { .. } => {
+            tracing::warn!(
+                height,
+                "a signature was refused: following until the height is over"
+            );
+            let _ = tokio::time::timeout(within, over).await;
+        }
+    }
     match tokio::task::spawn_blocking(move || signer.forgive()).await {
         Ok(Err(error)) => reporter.stopped(&error),
         _ => reporter.stopped_because("the height that was sat out is over: start again to vote"),
@@ -583,6 +597,7 @@ async fn supervise(supervised: Supervised) {
     let EngineHandle { actor, mut handle } = engine;
     let mut health = reporter.subscribe();
     let mut safety = tokio::time::interval(Duration::from_millis(500));
+    safety.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut running, mut joined) = (true, false);
     loop {
         tokio::select! {
@@ -601,7 +616,8 @@ async fn supervise(supervised: Supervised) {
                 running = false;
             }
             _ = safety.tick() => {
-                if metrics::safety_failure(&moniker) && !matches!(reporter.get(), Health::SafetyFailure(_)) {
+                let failed = tokio::task::block_in_place(|| metrics::safety_failure(&moniker));
+                if failed && !matches!(reporter.get(), Health::SafetyFailure(_)) {
                     reporter.safety_failure("the engine's log failed; its reason is in the log of this process");
                 }
             }

@@ -41,6 +41,32 @@ pub struct Place {
     pub step: Step,
 }
 
+/// Why a validator follows for now. It votes again once `height` is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SitOut {
+    /// The chain here ends before what was signed for, as that of a backup: a block is on disk before anything is signed for the next height.
+    /// Every vote would be refused, so this lasts as long as it takes to get the blocks from others.
+    Behind {
+        /// The highest that was signed for.
+        height: u64,
+    },
+    /// Something was refused, and would be again: the machine lost power after a signature was put here and before the engine's
+    /// log knew of it. Others may need the vote of a later round, so this does not last for ever.
+    Refused {
+        /// The highest that was signed for.
+        height: u64,
+    },
+}
+
+impl SitOut {
+    /// The height that is to be over.
+    pub fn height(self) -> u64 {
+        match self {
+            SitOut::Behind { height } | SitOut::Refused { height } => height,
+        }
+    }
+}
+
 /// Why the file of signatures cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -213,11 +239,14 @@ impl Guard {
         self.content.entries.last().map(|entry| entry.place)
     }
 
-    /// The height that this validator should follow, not vote, up to: something was refused, and would be again. That happens
-    /// when the machine lost power after a signature was put here and before the engine's log knew of it.
-    pub fn sits_out(&self) -> Option<u64> {
-        let last = self.last().filter(|_| self.content.refused);
-        last.map(|place| place.height)
+    /// Whether this validator should follow for now, not vote, when the next height to decide is `next`.
+    pub fn sits_out(&self, next: u64) -> Option<SitOut> {
+        let height = self.last()?.height;
+        match self.content.refused {
+            _ if next < height => Some(SitOut::Behind { height }),
+            true if next == height => Some(SitOut::Refused { height }),
+            _ => None,
+        }
     }
 
     /// Votes may be tried again.
@@ -347,9 +376,13 @@ mod tests {
         );
         // It says so after a restart, until told that it may try.
         let mut guard = open(dir.path()).unwrap();
-        assert_eq!(guard.sits_out(), Some(6));
+        assert_eq!(guard.sits_out(6), Some(SitOut::Refused { height: 6 }));
+        assert_eq!(guard.sits_out(7), None, "the height is over");
         guard.forgive().unwrap();
-        assert_eq!(open(dir.path()).unwrap().sits_out(), None);
+        let guard = open(dir.path()).unwrap();
+        assert_eq!(guard.sits_out(6), None);
+        // Whether refused or not: an older database.
+        assert_eq!(guard.sits_out(5), Some(SitOut::Behind { height: 6 }));
     }
 
     #[test]

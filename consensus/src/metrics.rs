@@ -2,6 +2,11 @@
 //! stopped leaves its own there, so of samples with one name the last counts.
 
 use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How old an answer of [`safety_failure`] may be.
+const FRESH: Duration = Duration::from_millis(250);
 
 fn export() -> String {
     let mut text = String::new();
@@ -19,23 +24,38 @@ fn serde_json_string(text: &str) -> String {
     format!("\"{}\"", text.replace('\n', "\\n"))
 }
 
-fn value(moniker: &str, name: &str) -> Option<u64> {
+fn value(export: &str, moniker: &str, name: &str) -> Option<u64> {
     let label = label(moniker);
-    export()
+    export
         .lines()
         .rfind(|line| line.starts_with(name) && line.contains(&label))
         .and_then(|line| line.rsplit_once(' '))
         .and_then(|(_, value)| value.parse().ok())
 }
 
-/// Whether the engine signs nothing more.
+/// Whether the engine signs nothing more, as of at most [`FRESH`] ago. Asked often; and as an export is of all engines that the process has
+/// had, those who ask share one.
 pub(crate) fn safety_failure(moniker: &str) -> bool {
-    value(moniker, "malachitebft_core_consensus_node_safety_failure") == Some(1)
+    static LAST: Mutex<Option<(Instant, String)>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((at, _)) = &*last
+        && at.elapsed() >= FRESH
+    {
+        *last = None;
+    }
+    // The time after it: that an export is slow is no reason to make more of them.
+    let (_, export) = last.get_or_insert_with(|| {
+        let export = export();
+        (Instant::now(), export)
+    });
+    let name = "malachitebft_core_consensus_node_safety_failure";
+    value(export, moniker, name) == Some(1)
 }
 
 /// Peers connected.
 pub(crate) fn peers(moniker: &str) -> u64 {
-    value(moniker, "malachitebft_core_consensus_connected_peers").unwrap_or(0)
+    let name = "malachitebft_core_consensus_connected_peers";
+    value(&export(), moniker, name).unwrap_or(0)
 }
 
 /// All of a node.

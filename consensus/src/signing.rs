@@ -1,7 +1,7 @@
 //! Signatures: made through the [`Guard`], checked by the strict rules of ed25519.
 
 use crate::context::{Context, Proposal, Signature, Vote, part_bytes, proposal_bytes, vote_bytes};
-use crate::guard::{Guard, Place, SignError, Step};
+use crate::guard::{Guard, Place, SignError, SitOut, Step};
 use crate::malachite::{Round, SignedMessage, ValidatorProof, VoteExtensionScope, VoteType};
 use crate::{ProposalPart, health::Reporter};
 use async_trait::async_trait;
@@ -98,6 +98,12 @@ impl Signer {
     /// Signs a part of a proposal. Parts need no guard: what they make others look at gets no vote without a proposal.
     pub(crate) fn sign_part(&self, part: &mut ProposalPart) {
         part.signature = self.plain(&part_bytes(&self.0.chain, part));
+    }
+
+    /// See [`Guard::sits_out`].
+    pub(crate) fn sits_out(&self, next: u64) -> Option<SitOut> {
+        let guard = self.0.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.sits_out(next)
     }
 
     /// Lets the guard be asked again for what it refused.

@@ -7,7 +7,7 @@
 //! Not simulated: the bytes of the engine's log, its network, and checks of certificates, which no node here forges.
 
 use crate::context::{Context, Height, Signature, proposal_bytes, vote_bytes};
-use crate::guard::{Guard, Place, Step};
+use crate::guard::{Guard, Place, SitOut, Step};
 use crate::handlers::testing::{self, CHAIN, Chain, Sent};
 use crate::handlers::{
     decided, finalized, get_decided_values, get_value, process_synced_value,
@@ -234,7 +234,7 @@ impl World {
         let key = Some(testing::validator(seed).key());
         let guard = Guard::open(&path.join("guard"), &path.join("wal"), CHAIN, key).unwrap();
         let height = app.next();
-        let sits_out = guard.sits_out().filter(|last| height.0 <= *last);
+        let sits_out = guard.sits_out(height.0).map(SitOut::height);
         if sits_out.is_some() {
             let epoch = self.nodes[n].epoch;
             self.at(15_000, n, Event::Forgive { epoch });

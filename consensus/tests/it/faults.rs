@@ -1,6 +1,6 @@
 //! Something goes wrong.
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Node};
 use slackline_consensus::guard::{OpenError, Place, Step};
 use slackline_consensus::{Health, Signature, StartError};
 use std::sync::atomic::Ordering;
@@ -142,49 +142,59 @@ async fn a_corrupt_log_of_the_engine_shows_and_nothing_is_signed() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_height_that_was_signed_for_in_a_life_before_is_sat_out() {
-    let cluster = Cluster::new(4, 0);
-    // As a restored backup of the database leaves it, or a log that was lost.
-    let place = Place {
-        height: 3,
-        round: 0,
-        step: Step::Precommit,
-    };
-    let mut guard = cluster.guard(3);
-    guard.sign(place, [1; 32], |_| Signature([0; 64])).unwrap();
-    drop(guard);
-
-    let mut nodes = cluster.start_all().await;
-    // It cannot vote for height 1 either, because that is below.
-    let health = nodes[3].stopped().await;
-    assert!(
-        matches!(&health, Health::Stopped(reason) if reason.contains("refused")),
-        "{health:?}"
-    );
-    for node in &nodes[..3] {
-        node.reach(5).await;
-    }
-    nodes[3].stop().await;
-    nodes[3] = cluster.start(3).await;
+/// Node 3, which follows, stops when the height is over, and does not follow when it is started again.
+async fn sits_out(cluster: &Cluster, nodes: &mut [Node], height: u64) {
     assert!(nodes[3].handle.status().await.sits_out);
-    nodes[3].reach(3).await;
     let health = nodes[3].stopped().await;
     assert!(
         matches!(&health, Health::Stopped(reason) if reason.contains("start again")),
         "{health:?}"
     );
+    assert!(*nodes[3].handle.decided().borrow() >= height);
     nodes[3].stop().await;
     nodes[3] = cluster.start(3).await;
     assert!(!nodes[3].handle.status().await.sits_out);
-    // Its vote is needed now.
-    nodes[0].stop().await;
-    let now = *nodes[1].handle.decided().borrow();
-    for node in &nodes[1..] {
-        node.reach(now + 3).await;
+}
+
+/// Makes the guard of node 3 remember a signature of a life before.
+fn signed_before(cluster: &Cluster, height: u64) {
+    let place = Place {
+        height,
+        round: 0,
+        step: Step::Precommit,
+    };
+    let mut guard = cluster.guard(3);
+    guard.sign(place, [1; 32], |_| Signature([0; 64])).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_that_is_refused_is_followed_by_a_height_that_is_sat_out() {
+    let cluster = Cluster::new(4, 0);
+    // As a log of the engine that was lost leaves it.
+    signed_before(&cluster, 1);
+    let node = cluster.start(3).await;
+    assert!(!node.handle.status().await.sits_out);
+    let health = node.stopped().await;
+    assert!(
+        matches!(&health, Health::Stopped(reason) if reason.contains("refused")),
+        "{health:?}"
+    );
+    node.stop().await;
+    let mut nodes = cluster.start_all().await;
+    sits_out(&cluster, &mut nodes, 1).await;
+    for node in &nodes {
+        node.stop().await;
     }
-    cluster.check(&[&nodes[1], &nodes[2], &nodes[3]], now + 3);
-    for node in &nodes[1..] {
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_chain_older_than_its_guard_a_validator_follows_until_it_is_past_that() {
+    let cluster = Cluster::new(4, 0);
+    // As a restored backup of the database leaves it.
+    signed_before(&cluster, 6);
+    let mut nodes = cluster.start_all().await;
+    sits_out(&cluster, &mut nodes, 6).await;
+    for node in &nodes {
         node.stop().await;
     }
 }
