@@ -27,6 +27,7 @@ mod rocks;
 mod snapshot;
 mod store;
 pub mod tools;
+pub mod transfer;
 mod tree;
 
 pub use error::StoreError;

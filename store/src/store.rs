@@ -127,7 +127,7 @@ impl Store {
         Ok(store)
     }
 
-    fn view(&self) -> Result<Arc<dyn View>, StoreError> {
+    pub(crate) fn view(&self) -> Result<Arc<dyn View>, StoreError> {
         self.backend.view()
     }
 
@@ -408,25 +408,13 @@ impl Store {
         for (hash, wasm) in writes.code {
             batch.put(Family::Code, hash.0, wasm.as_slice());
         }
-        for receipt in writes.receipts {
-            let position = (height, receipt.index);
-            let key = keys::receipt(height, receipt.index);
-            batch.put(Family::Receipts, key, encode(receipt));
-            batch.put(
-                Family::Transactions,
-                receipt.transaction.0,
-                encode(&position),
-            );
-            for key in event_keys(receipt) {
-                batch.put(Family::Events, key, []);
-            }
-        }
+        put_block(
+            &mut batch,
+            writes.block,
+            writes.receipts,
+            writes.certificate,
+        );
         let nodes = writes.tree.into_batch(&mut batch);
-        let body = encode(writes.block);
-        batch.put(Family::Blocks, height.to_be_bytes(), body);
-        if let Some(certificate) = writes.certificate {
-            batch.put(Family::Blocks, keys::certificate(height), certificate);
-        }
         batch.put(Family::Meta, *b"head", encode(header));
         prune(&*view, &mut batch, height.saturating_sub(self.keep.max(1)))?;
         self.backend.write(&batch)?;
@@ -571,6 +559,33 @@ impl Store {
     }
 }
 
+/// Puts a block, what came of it, and where that is found, into `batch`.
+pub(crate) fn put_block(
+    batch: &mut Batch,
+    block: &Block,
+    receipts: &[Receipt],
+    certificate: Option<&[u8]>,
+) {
+    let height = block.header.height;
+    for receipt in receipts {
+        let position = (height, receipt.index);
+        let key = keys::receipt(height, receipt.index);
+        batch.put(Family::Receipts, key, encode(receipt));
+        batch.put(
+            Family::Transactions,
+            receipt.transaction.0,
+            encode(&position),
+        );
+        for key in event_keys(receipt) {
+            batch.put(Family::Events, key, []);
+        }
+    }
+    batch.put(Family::Blocks, height.to_be_bytes(), encode(block));
+    if let Some(certificate) = certificate {
+        batch.put(Family::Blocks, keys::certificate(height), certificate);
+    }
+}
+
 fn verify_block(
     view: &dyn View,
     height: u64,
@@ -615,11 +630,11 @@ fn get_borsh<T: BorshDeserialize>(
         .transpose()
 }
 
-fn head(view: &dyn View) -> Result<Option<Header>, StoreError> {
+pub(crate) fn head(view: &dyn View) -> Result<Option<Header>, StoreError> {
     get_borsh(view, Family::Meta, b"head")
 }
 
-fn block(view: &dyn View, height: u64) -> Result<Option<Block>, StoreError> {
+pub(crate) fn block(view: &dyn View, height: u64) -> Result<Option<Block>, StoreError> {
     get_borsh(view, Family::Blocks, &height.to_be_bytes())
 }
 
@@ -631,7 +646,7 @@ fn position(view: &dyn View, hash: &Hash) -> Result<Option<(u64, u32)>, StoreErr
     get_borsh(view, Family::Transactions, &hash.0)
 }
 
-fn receipts(view: &dyn View, height: u64) -> Result<Vec<Receipt>, StoreError> {
+pub(crate) fn receipts(view: &dyn View, height: u64) -> Result<Vec<Receipt>, StoreError> {
     let low = height.to_be_bytes();
     let high = height.checked_add(1).map(u64::to_be_bytes);
     let high = high

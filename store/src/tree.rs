@@ -67,6 +67,16 @@ impl TreeUpdate {
         }
         nodes
     }
+
+    /// Deletes what is replaced instead of keeping it for as long as states before are.
+    pub(crate) fn replace_in_batch(self, batch: &mut Batch) {
+        for node in self.stale {
+            batch.delete(Family::Nodes, node);
+        }
+        for node in self.nodes {
+            batch.put(Family::Nodes, node.key, node.bytes);
+        }
+    }
 }
 
 /// Where nodes are read.
@@ -145,7 +155,19 @@ fn on_tree<T>(
 const WORTH_THREADS: usize = 64;
 
 /// Hashed keys with the digests of their values, or deletions.
-type Changes = Vec<(KeyHash, Option<OwnedValue>)>;
+pub(crate) type Changes = Vec<(KeyHash, Option<OwnedValue>)>;
+
+/// What becomes of `key`.
+pub(crate) fn change(key: &[u8], value: Option<&[u8]>) -> (KeyHash, Option<OwnedValue>) {
+    let value = value.map(|value| value_digest(value).to_vec());
+    (key_hash(key), value)
+}
+
+/// The root node of a tree without keys, for a batch.
+pub(crate) fn empty(height: u64) -> (Family, Vec<u8>, Option<Vec<u8>>) {
+    let node = encode(&Node::Null);
+    (Family::Nodes, keys::node(&root_key(height)), Some(node))
+}
 
 /// The tree after the block at `height` has made `writes`; on more than one thread if `parallel` and there is enough to do.
 pub(crate) fn update(
@@ -154,10 +176,7 @@ pub(crate) fn update(
     writes: &Writes,
     parallel: bool,
 ) -> Result<TreeUpdate, StoreError> {
-    let change = |(key, value): (&Vec<u8>, &Option<Value>)| {
-        let value = value.as_ref().map(|value| value_digest(value).to_vec());
-        (key_hash(key), value)
-    };
+    let change = |(key, value): (&Vec<u8>, &Option<Value>)| change(key, value.as_deref());
     let changes = if parallel && writes.len() >= WORTH_THREADS {
         let changes: Changes = writes.par_iter().map(change).collect();
         match update_by_subtrees(nodes, height, &changes)? {
@@ -167,6 +186,15 @@ pub(crate) fn update(
     } else {
         writes.iter().map(change).collect()
     };
+    update_in_order(nodes, height, changes)
+}
+
+/// The tree after `changes`, on this thread.
+pub(crate) fn update_in_order(
+    nodes: Nodes<'_>,
+    height: u64,
+    changes: Changes,
+) -> Result<TreeUpdate, StoreError> {
     let (root, update) = on_tree(nodes, |tree| put(tree, height, changes))?;
     let nodes = update.node_batch.nodes().iter();
     let nodes = nodes.map(|(key, node)| NewNode::new(key, node)).collect();

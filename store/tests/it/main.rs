@@ -5,3 +5,4 @@ mod faults;
 mod model;
 mod rocks;
 mod support;
+mod transfer;

@@ -110,7 +110,7 @@ pub(crate) fn extend(store: &Store, writes: &Writes, count: u32) -> Result<Heade
     };
     let code = BTreeMap::from([(Hash([height as u8; 32]), Arc::new(vec![height as u8]))]);
     let block = BlockWrites {
-        certificate: None,
+        certificate: (height > 0).then_some(b"decided"),
         block: &block,
         receipts: &receipts,
         state: writes,
