@@ -11,7 +11,10 @@
 use crate::records::Records;
 use crate::symbols::{Known, Symbols, SymbolsError};
 use crate::table::grouped;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use prost::Message;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use slackline_executor::trace::{Blocks, CallEnded, CallTrace, Step, blocks};
 use slackline_executor::{Hash, ProtocolParams};
@@ -71,8 +74,10 @@ struct Code {
 }
 
 /// Fuel by function and line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Profile {
+    /// What is counted: `fuel`, or `samples`.
+    unit: &'static str,
     /// The frame at 0 is all of it.
     nodes: Vec<Node>,
     /// For each code without complete debug information, its name and what there is.
@@ -101,6 +106,15 @@ pub struct Line {
     pub total: u64,
 }
 
+/// What a function has used, in fuel, in all that was executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionCosts {
+    /// Itself.
+    pub own: u64,
+    /// With all that it called.
+    pub total: u64,
+}
+
 /// Sums up profiles.
 struct Builder<'a> {
     records: &'a Records,
@@ -113,6 +127,29 @@ struct Builder<'a> {
 type Stack = BTreeSet<(Rc<str>, u32)>;
 
 impl Profile {
+    /// Of nothing.
+    fn new(unit: &'static str) -> Profile {
+        Profile {
+            unit,
+            nodes: vec![Node::default()],
+            poor: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            files: BTreeMap::new(),
+            executions: 0,
+        }
+    }
+
+    /// Of samples: contracts with their functions, and how often each was found executing. It counts samples where others count fuel.
+    pub fn of_samples<'a>(samples: impl IntoIterator<Item = (&'a str, &'a str, u64)>) -> Profile {
+        let mut profile = Profile::new("samples");
+        for (contract, function, count) in samples {
+            let contract = profile.child(0, contract, None);
+            let function = profile.child(contract, function, None);
+            profile.nodes[function].fuel += count;
+        }
+        profile
+    }
+
     /// Of the executions that `chosen` chooses.
     ///
     /// # Errors
@@ -126,15 +163,27 @@ impl Profile {
             records,
             names: records.names(),
             codes: HashMap::new(),
-            profile: Profile {
-                nodes: vec![Node::default()],
-                ..Profile::default()
-            },
+            profile: Profile::new("fuel"),
         };
         for execution in records.executions.iter().filter(|made| chosen(made)) {
             builder.execution(execution)?;
         }
         Ok(builder.profile)
+    }
+
+    fn child(&mut self, parent: usize, name: &str, file: Option<&Rc<str>>) -> usize {
+        if let Some(child) = self.nodes[parent].children.get(name) {
+            return *child;
+        }
+        let next = self.nodes.len();
+        self.nodes[parent].children.insert(name.to_owned(), next);
+        self.nodes.push(Node {
+            name: name.to_owned(),
+            file: file.cloned(),
+            parent,
+            ..Node::default()
+        });
+        next
     }
 
     /// How many executions it is of.
@@ -200,6 +249,22 @@ impl Profile {
         functions
     }
 
+    /// The same by what was executed, the outermost frame, as in `amm.swap`.
+    pub fn functions_by_root(&self) -> BTreeMap<String, BTreeMap<String, FunctionCosts>> {
+        let mut roots: BTreeMap<String, BTreeMap<String, FunctionCosts>> = BTreeMap::new();
+        for (path, fuel) in self.leaves() {
+            let (Some(root), Some(last)) = (path.first(), path.last()) else {
+                continue;
+            };
+            let functions = roots.entry((*root).to_owned()).or_default();
+            for name in path[1..].iter().collect::<BTreeSet<_>>() {
+                functions.entry((*name).to_owned()).or_default().total += fuel;
+            }
+            functions.entry((*last).to_owned()).or_default().own += fuel;
+        }
+        roots
+    }
+
     /// Lines as flame graph tools read them: `a;b;c 123`.
     pub fn folded(&self) -> Vec<String> {
         let mut lines: Vec<String> = self
@@ -221,7 +286,7 @@ impl Profile {
     pub fn flamegraph(&self, title: &str) -> Result<String, ProfileError> {
         let mut options = inferno::flamegraph::Options::default();
         title.clone_into(&mut options.title);
-        "fuel".clone_into(&mut options.count_name);
+        self.unit.clone_into(&mut options.count_name);
         // The same picture each time.
         options.deterministic = true;
         options.hash = true;
@@ -253,7 +318,7 @@ impl Profile {
         }
         json!({
             "$schema": "https://www.speedscope.app/file-format-schema.json",
-            "exporter": "slackline gas profile",
+            "exporter": "slackline",
             "name": name,
             "shared": { "frames": frames },
             "profiles": [{
@@ -269,7 +334,7 @@ impl Profile {
         .to_string()
     }
 
-    /// A file for pprof: an uncompressed `perftools.profiles.Profile`.
+    /// A file for pprof: a `perftools.profiles.Profile`, compressed by gzip.
     pub fn pprof(&self) -> Vec<u8> {
         let mut strings = vec![String::new()];
         let mut known = HashMap::new();
@@ -280,8 +345,8 @@ impl Profile {
             })
         };
         let fuel = pprof::ValueType {
-            r#type: string("fuel"),
-            unit: string("units"),
+            r#type: string(self.unit),
+            unit: string("count"),
         };
         let mut functions: BTreeMap<(String, Option<Rc<str>>), u64> = BTreeMap::new();
         let mut out = pprof::Profile {
@@ -324,7 +389,10 @@ impl Profile {
             });
         }
         out.string_table = strings;
-        out.encode_to_vec()
+        // Writing to memory cannot fail.
+        let mut zipped = GzEncoder::new(Vec::new(), Compression::default());
+        let _ = std::io::Write::write_all(&mut zipped, &out.encode_to_vec());
+        zipped.finish().unwrap_or_default()
     }
 
     /// What each line of source has used.
@@ -431,32 +499,15 @@ impl Builder<'_> {
             Kind::Call => format!("{name}.{method}"),
             Kind::View => format!("{name}.{method} (view)"),
         };
-        let root = self.child(0, &root, None);
+        let root = self.profile.child(0, &root, None);
         if execution.intrinsic > 0 {
-            let leaf = self.child(root, "(transaction)", None);
+            let leaf = self.profile.child(root, "(transaction)", None);
             self.profile.nodes[leaf].fuel += execution.intrinsic;
         }
         match &execution.trace {
             Some(trace) => self.call(trace, root, &Stack::new()),
             None => Ok(()),
         }
-    }
-
-    fn child(&mut self, parent: usize, name: &str, file: Option<&Rc<str>>) -> usize {
-        if let Some(child) = self.profile.nodes[parent].children.get(name) {
-            return *child;
-        }
-        let next = self.profile.nodes.len();
-        self.profile.nodes[parent]
-            .children
-            .insert(name.to_owned(), next);
-        self.profile.nodes.push(Node {
-            name: name.to_owned(),
-            file: file.cloned(),
-            parent,
-            ..Node::default()
-        });
-        next
     }
 
     /// Adds what is used at `offset` in a function called from `base` on the lines of `stack`. Returns the node and the lines there.
@@ -471,7 +522,7 @@ impl Builder<'_> {
         let mut innermost = None;
         for frame in code.symbols.frames(function, offset).iter() {
             let file = frame.line.as_ref().map(|(file, _)| file);
-            at = self.child(at, &frame.function, file);
+            at = self.profile.child(at, &frame.function, file);
             if let Some((file, line)) = &frame.line {
                 if !self.profile.files.contains_key(file)
                     && let Some(path) = code.symbols.source(file)
@@ -547,7 +598,7 @@ impl Builder<'_> {
                 let (at, stack, _) = self.place(&code, function.function, offset, from);
                 for (name, host) in host {
                     counted += host.fuel;
-                    let leaf = self.child(at, &format!("host: {name}"), None);
+                    let leaf = self.profile.child(at, &format!("host: {name}"), None);
                     self.add(leaf, &stack, None, host.fuel);
                 }
             }
@@ -560,7 +611,9 @@ impl Builder<'_> {
                 let from = (from.0, &from.1);
                 let (at, stack, _) = self.place(&code, function.function, offset, from);
                 let name = self.code(&callee.code)?.name.clone();
-                let at = self.child(at, &format!("{name}.{}", callee.method), None);
+                let at = self
+                    .profile
+                    .child(at, &format!("{name}.{}", callee.method), None);
                 self.call(callee, at, &stack)?;
             }
             bases.push(from);
@@ -577,7 +630,7 @@ impl Builder<'_> {
             used: call.fuel_used,
         })?;
         if rest > 0 {
-            let leaf = self.child(base, name, None);
+            let leaf = self.profile.child(base, name, None);
             self.add(leaf, stack, None, rest);
         }
         Ok(())

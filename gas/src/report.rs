@@ -1,5 +1,6 @@
 //! What methods cost.
 
+use crate::profile::{FunctionCosts, Profile, ProfileError};
 use crate::records::Records;
 use crate::table::{Format, Table, grouped, percent, signed};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ pub struct Report {
     pub transfers: Option<Costs>,
     /// Tests that have executed something.
     pub tests: u64,
+    /// What functions have used, by method, as in `amm.swap`, and name; if that was recorded. See [`Report::add_functions`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub functions: BTreeMap<String, BTreeMap<String, FunctionCosts>>,
 }
 
 /// What a contract has cost.
@@ -221,6 +225,7 @@ impl Report {
             transfers: (transfers.costs.calls > 0).then(|| transfers.finish()),
             tests: tests.len() as u64,
             contracts: BTreeMap::new(),
+            functions: BTreeMap::new(),
         };
         for ((contract, method, how), gathered) in methods {
             let contract = report.contracts.entry(contract).or_default();
@@ -237,6 +242,16 @@ impl Report {
             }
         }
         report
+    }
+
+    /// Adds what functions have used.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Profile::of`].
+    pub fn add_functions(&mut self, records: &Records) -> Result<(), ProfileError> {
+        self.functions = Profile::of(records, |_| true)?.functions_by_root();
+        Ok(())
     }
 
     /// Keeps the contract or the method called `wanted`, as in `amm` or `amm.swap`.
@@ -267,12 +282,19 @@ impl Report {
             found.methods.retain(|name, _| name == method);
             found.deployments = None;
         }
+        self.functions.retain(|root, _| match method {
+            Some(_) => root.trim_end_matches(" (view)") == wanted,
+            None => {
+                let root = root.strip_prefix("deployment of ").unwrap_or(root);
+                root.split('.').next() == Some(contract)
+            }
+        });
         self.contracts = BTreeMap::from([(contract.to_owned(), found)]);
         self.transfers = None;
         Ok(())
     }
 
-    /// As tables, one for each contract; with `host`, one more for the host functions.
+    /// As tables, one for each contract; with `host`, one more for the host functions; one for functions, if there are any.
     pub fn render(&self, format: Format, host: bool) -> String {
         let mut text = String::new();
         for (name, contract) in &self.contracts {
@@ -310,7 +332,33 @@ impl Report {
             text += &table.render(format);
             text.push('\n');
         }
+        if !self.functions.is_empty() {
+            text += &self.function_table().render(format);
+            text.push('\n');
+        }
         text
+    }
+
+    /// The functions of each method that have used at least a percent of it themselves, the dearest first.
+    fn function_table(&self) -> Table {
+        let mut table = Table::new(2, ["method", "function", "own", "%", "total"]);
+        for (root, functions) in &self.functions {
+            let all: u64 = functions.values().map(|costs| costs.own).sum();
+            let mut rows: Vec<_> = functions.iter().collect();
+            rows.retain(|(_, costs)| costs.own > 0 && costs.own >= all / 100);
+            rows.sort_by_key(|(_, costs)| std::cmp::Reverse(costs.own));
+            for (name, costs) in rows {
+                let part = costs.own as f64 / all as f64 * 100.0;
+                table.row([
+                    root.clone(),
+                    name.clone(),
+                    grouped(costs.own),
+                    format!("{part:.1}"),
+                    grouped(costs.total),
+                ]);
+            }
+        }
+        table
     }
 
     /// What is different in `after`.
@@ -364,8 +412,33 @@ impl Report {
         let sizes = sizes
             .into_iter()
             .map(|name| (name.clone(), bytes(self, name), bytes(after, name)));
+        let costs = |report: &Report, (root, name): &(&String, &String)| {
+            report.functions.get(*root)?.get(*name).copied()
+        };
+        let named = |report: &'_ Report| -> BTreeSet<(String, String)> {
+            let of = |(root, functions): (&String, &BTreeMap<String, FunctionCosts>)| {
+                let names = functions.keys();
+                let names = names.map(|name| (root.clone(), name.clone()));
+                names.collect::<Vec<_>>()
+            };
+            report.functions.iter().flat_map(of).collect()
+        };
+        // Without those of one, all would be new or gone.
+        let both = !self.functions.is_empty() && !after.functions.is_empty();
+        let names = both.then(|| &named(self) | &named(after));
+        let functions = names.into_iter().flatten().map(|(root, name)| {
+            let key = (&root, &name);
+            let (before, after) = (costs(self, &key), costs(after, &key));
+            FunctionRow {
+                before,
+                after,
+                method: root,
+                function: name,
+            }
+        });
         ReportDiff {
             sizes: sizes.collect(),
+            functions: functions.collect(),
             rows,
         }
     }
@@ -484,6 +557,21 @@ pub struct ReportDiff {
     pub sizes: Vec<(String, Option<u64>, Option<u64>)>,
     /// Methods of both.
     pub rows: Vec<DiffRow>,
+    /// Functions of both, if both have them.
+    pub functions: Vec<FunctionRow>,
+}
+
+/// A function before and after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FunctionRow {
+    /// What was executed, as in `amm.swap`.
+    pub method: String,
+    /// The function.
+    pub function: String,
+    /// What it used before, if it was called.
+    pub before: Option<FunctionCosts>,
+    /// What it uses after, if it is called.
+    pub after: Option<FunctionCosts>,
 }
 
 /// A method before and after.
@@ -511,6 +599,7 @@ impl ReportDiff {
     /// Whether there is no difference.
     pub fn is_empty(&self) -> bool {
         self.rows.iter().all(DiffRow::is_same)
+            && self.functions.iter().all(|row| row.before == row.after)
             && self.sizes.iter().all(|(_, before, after)| before == after)
     }
 
@@ -582,7 +671,37 @@ impl ReportDiff {
             text.push('\n');
             text += &sizes.render(format);
         }
+        let functions = self.changed_functions(all);
+        if !functions.is_empty() {
+            text.push('\n');
+            text += &functions.render(format);
+        }
         text
+    }
+
+    /// Functions, those first whose own fuel has changed most. Those that only call what has changed are left out, unless `all` are asked for.
+    fn changed_functions(&self, all: bool) -> Table {
+        let own = |costs: &Option<FunctionCosts>| costs.map_or(0, |costs| costs.own);
+        let total = |costs: &Option<FunctionCosts>| costs.map_or(0, |costs| costs.total);
+        let changed = |row: &&FunctionRow| own(&row.before).abs_diff(own(&row.after));
+        let mut rows: Vec<_> = self.functions.iter().collect();
+        rows.retain(|row| all || changed(row) > 0);
+        rows.sort_by_key(|row| std::cmp::Reverse(changed(row)));
+        let head = ["method", "function", "own", "", "%", "total", ""];
+        let mut table = Table::new(2, head);
+        for row in rows {
+            let (before, after) = (own(&row.before), own(&row.after));
+            table.row([
+                row.method.clone(),
+                row.function.clone(),
+                grouped(after),
+                signed(before, after),
+                percent(before, after),
+                grouped(total(&row.after)),
+                signed(total(&row.before), total(&row.after)),
+            ]);
+        }
+        table
     }
 }
 

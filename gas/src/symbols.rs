@@ -126,6 +126,15 @@ impl<'a> Sections<'a> {
     }
 }
 
+/// Whether `debug` is a module with the same functions as `deployed`, byte by byte, so that what it says of them holds.
+///
+/// # Errors
+///
+/// If one of them is no WebAssembly.
+pub fn is_of(debug: &[u8], deployed: &[u8]) -> Result<bool, wasmparser::BinaryReaderError> {
+    Ok(Sections::of(debug)?.code == Sections::of(deployed)?.code)
+}
+
 impl Symbols {
     /// Those of deployed code: from the file with debug information, if there is one, else from the code itself.
     ///

@@ -4,12 +4,15 @@
 
 use slackline_gas::growth::{Model, advise};
 use slackline_gas::symbols::{Known, Symbols, SymbolsError};
-use slackline_gas::{How, Profile, Records, Report, Snapshot};
-use slackline_testkit::record::{GAS_DIR, GAS_LIMITS, GAS_PROFILE, Kind};
-use slackline_testkit::{AbortReason, Address, Kit, Result, contract};
+use slackline_gas::{Format, How, Profile, Records, Report, Snapshot};
+use slackline_testkit::calls::{GAS_CALLS, ReplayError, replay};
+use slackline_testkit::record::{GAS_DIR, GAS_LIMITS, GAS_PROFILE, Kind, Recording};
+use slackline_testkit::{AbortReason, Address, BALANCE, Config, Kit, Result, contract};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 const COUNTER: &str = "../contracts/examples/counter";
 /// Where the recorded suite writes what receipts say.
@@ -63,9 +66,145 @@ fn recorded_too() -> Result<()> {
     Ok(())
 }
 
+/// Not a test of itself: its calls are recorded, and made again.
+#[test]
+#[ignore = "run by others"]
+fn repeated() -> Result<()> {
+    let kit = Kit::with(Config {
+        accounts: vec![
+            ("alice".to_owned(), BALANCE),
+            ("zoe".to_owned(), BALANCE / 2),
+        ],
+        ..Config::default()
+    })?;
+    let (alice, zoe) = (kit.account("alice"), kit.account("zoe"));
+    let first = kit.unmetered(|| deployed(&kit))?;
+    let second = deployed(&kit)?;
+    let increment = |counter, by: u64| kit.call(&zoe, counter, "increment").args(&by);
+    let _ = kit
+        .measure("some", || kit.sized("by", 4, || increment(first, 4).send()))
+        .value?;
+    kit.advance_time(Duration::from_secs(60))?;
+    kit.advance_blocks(2)?;
+    kit.block([
+        increment(second, 1),
+        increment(second, u64::MAX).fuel(2_000_000).price(3).tip(1),
+        kit.transfer(&alice, &zoe, 5),
+        // No arguments of this method, so they are recorded as bytes.
+        kit.call(&alice, first, "increment").args(&7u8),
+    ])?;
+    let _ = kit.view(first, "get").caller(&zoe).send()?;
+    Ok(())
+}
+
+#[test]
+fn recorded_calls_cost_the_same_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let calls = path("calls");
+    let variables = [(GAS_CALLS, calls.to_str().unwrap())];
+    let recorded = run(&path("recorded"), "repeated", &variables);
+    assert_eq!(recorded.executions.len(), 7);
+
+    let file = calls.join("suite.repeated.calls");
+    let text = fs::read_to_string(&file).unwrap();
+    let line = |start: &str| text.lines().find(|line| line.starts_with(start));
+    let counter = r#"{"call":"counter.increment","from":"zoe","args":{"by":"4"},"#;
+    let counter = format!(r#"{counter}"scopes":["some"],"sizes":[["by",4]]}}"#);
+    assert!(line(&counter).is_some(), "{text}");
+    assert!(line(r#"{"advance":1,"ms":60000}"#).is_some(), "{text}");
+    assert!(text.contains(r#""input":"07""#), "{text}");
+
+    let again = |name: &str, codes: &BTreeMap<String, Vec<u8>>, text: &str| {
+        fs::write(&file, text).unwrap();
+        let recording = Recording {
+            directory: path(name),
+            ..Recording::default()
+        };
+        replay(&file, codes, recording)?;
+        Ok::<_, ReplayError>(Records::read(&path(name)).unwrap())
+    };
+    let none = BTreeMap::new();
+    let replayed = again("again", &none, &text).unwrap();
+    assert_eq!(Report::of(&replayed), Report::of(&recorded));
+    assert_eq!(Snapshot::of(&replayed), Snapshot::of(&recorded));
+
+    // Other code under the same name: that of one does not count.
+    let wasm =
+        wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "increment")))"#);
+    let codes = BTreeMap::from([("counter".to_owned(), wasm.unwrap())]);
+    let lines = r#"{"calls":1}
+        # Set up.
+        {"deploy":"counter","from":"alice","unmetered":true}
+
+        {"call":"counter.increment","from":"alice"}"#;
+    let other = again("other", &codes, lines).unwrap();
+    let [made] = &other.executions[..] else {
+        panic!("{:?}", other.executions)
+    };
+    assert_eq!(
+        (made.outcome.as_str(), made.test.as_str()),
+        ("success", "suite.repeated")
+    );
+
+    let deploy = text
+        .lines()
+        .find(|line| line.starts_with(r#"{"deploy""#))
+        .unwrap();
+    for (lines, expected) in [
+        ("", "does not begin with {\"calls\": 1}"),
+        (r#"{"calls":2}"#, "does not begin with"),
+        (
+            r#"{"calls":1,"balances":{}}"#,
+            "line 1: unknown field `balances`",
+        ),
+        (
+            r#"{"calls":1}|{"cal":"counter.get"}"#,
+            "line 2: unknown field `cal`",
+        ),
+        (
+            r#"{"calls":1}|{"from":"alice"}"#,
+            "line 2: a line has one of `deploy`",
+        ),
+        (r#"{"calls":1}|{"transfer":"bob"}"#, "`from` is missing"),
+        (
+            r#"{"calls":1}|{"call":"counter","from":"bob"}"#,
+            "is not CONTRACT.METHOD",
+        ),
+        (
+            r#"{"calls":1}|{"call":"counter.get","from":"bob"}"#,
+            "those are none",
+        ),
+        (
+            r#"{"calls":1}|DEPLOY|{"call":"other.get","from":"bob"}"#,
+            "line 3: \"other\" is no account, no address, and no contract that was deployed before: those are counter",
+        ),
+        (
+            r#"{"calls":1}|DEPLOY|{"call":"counter.play","from":"bob"}"#,
+            "line 3: ",
+        ),
+        (
+            r#"{"calls":1}|{"deploy":"counter","wasm":"none.wasm","from":"bob"}"#,
+            "none.wasm: No such file",
+        ),
+        (
+            r#"{"calls":1}|{"deploy":"counter","from":"bob"}"#,
+            "`wasm` is missing",
+        ),
+    ] {
+        let lines = lines.replace("DEPLOY", deploy).replace('|', "\n");
+        let error = again("refused", &none, &lines).unwrap_err().to_string();
+        assert!(error.contains(expected), "{lines}: {error}");
+    }
+}
+
 fn record(dir: &Path, variables: &[(&str, &str)]) -> Records {
+    run(dir, "recorded", variables)
+}
+
+fn run(dir: &Path, tests: &str, variables: &[(&str, &str)]) -> Records {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "recorded"])
+        .args(["--ignored", tests])
         .env(GAS_DIR, dir)
         .envs(variables.iter().copied())
         .output()
@@ -209,6 +348,34 @@ fn profiles_name_functions_and_lines() {
         .unwrap();
     let listing = profile.listing(file).unwrap();
     assert!(listing.contains("self.count.set(&count);"), "{listing}");
+
+    // Of each method, and what has changed in it.
+    let mut report = Report::of(&records);
+    report.add_functions(&records).unwrap();
+    let own = report
+        .functions
+        .values()
+        .flat_map(BTreeMap::values)
+        .map(|of| of.own);
+    let all = records.executions.iter().map(|made| made.fuel_used);
+    assert_eq!(own.sum::<u64>(), all.sum::<u64>());
+    let mut dearer = report.clone();
+    let functions = dearer.functions.get_mut("counter.increment").unwrap();
+    let (name, of) = functions
+        .iter_mut()
+        .find(|(name, _)| name.contains("increment"))
+        .unwrap();
+    of.own += 77;
+    let name = name.clone();
+    let shown = report.diff(&dearer).render(Format::Text, false);
+    assert!(
+        shown.contains(name.as_str()) && shown.contains("+77"),
+        "{shown}"
+    );
+    assert!(report.diff(&report).is_empty() && !report.diff(&dearer).is_empty());
+    // One that does not have them has none that are new.
+    let without = Report::of(&records);
+    assert!(without.diff(&report).functions.is_empty());
 
     // Each form has all of it.
     let folded = profile.folded();

@@ -50,6 +50,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+pub mod calls;
 mod done;
 mod error;
 mod measure;
@@ -167,6 +168,7 @@ pub struct Kit {
     names: HashMap<String, [u8; 32]>,
     sections: Sections,
     recording: Option<Recording>,
+    calls: Option<calls::Recorder>,
     /// Keeps the directory.
     _directory: TempDir,
 }
@@ -187,6 +189,15 @@ impl Kit {
     ///
     /// As [`Kit::new`]; when an account is there twice, or they have 2^127 or more together.
     pub fn with(config: Config) -> Result<Kit> {
+        let calls = calls::Recorder::from_environment(&config)?;
+        Kit::recorded(config, Recording::from_environment(), calls)
+    }
+
+    fn recorded(
+        config: Config,
+        recording: Option<Recording>,
+        calls: Option<calls::Recorder>,
+    ) -> Result<Kit> {
         let directory = TempDir::with_prefix("slackline-testkit-")?;
         let accounts: Vec<_> = config
             .accounts
@@ -215,7 +226,8 @@ impl Kit {
                 .map(|(account, _)| (account.name().to_owned(), account.address().0))
                 .collect(),
             sections: Sections::default(),
-            recording: Recording::from_environment(),
+            recording,
+            calls,
             _directory: directory,
         })
     }
@@ -258,11 +270,13 @@ impl Kit {
     ) -> Result<Vec<Done<'k>>> {
         let mut pending: HashMap<Address, Pending> = HashMap::new();
         let (mut transactions, mut calls) = (Vec::new(), Vec::new());
+        let mut senders = Vec::new();
         for request in requests {
             let sender = request.sender();
             let before = pending.entry(sender).or_default();
             let nonce = self.chain.account(&inner(sender))?.nonce + before.count;
             let called = request.called();
+            senders.push(request.from().clone());
             let signed = request.sign(self.chain.genesis().chain_id, nonce)?;
             let tx = &signed.transaction;
             let refused = |reason| Error::Refused {
@@ -298,10 +312,17 @@ impl Kit {
             Some(_) => codes_of(&transactions),
             None => Vec::new(),
         };
+        let made: Option<Vec<_>> = self
+            .calls
+            .as_ref()
+            .map(|_| senders.into_iter().zip(transactions.clone()).collect());
         let produced = self.chain.produce_block(transactions, time_ms)?;
         if let Some((_, reason)) = produced.dropped.into_iter().next() {
             let what = "a transaction of the block".to_owned();
             return Err(Error::Refused { what, reason });
+        }
+        if let (Some(calls), Some(made)) = (&self.calls, made) {
+            calls.block(self, &made, &produced.receipts)?;
         }
         for (at, wasm) in deployed {
             let contract = produced.receipts[at].contract;
@@ -419,6 +440,9 @@ impl Kit {
 
     /// Makes a view, and writes down what it took.
     fn look(&self, call: &ViewCall) -> Result<ViewResult> {
+        if let Some(calls) = &self.calls {
+            calls.view(self, call)?;
+        }
         let metered = self.sections.are_metered();
         let Some(recording) = self.recording.as_ref().filter(|_| metered) else {
             let result = self.chain.view(call)?;
@@ -469,7 +493,7 @@ impl Kit {
         let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         let time_ms = self.time_ms().saturating_add(by);
         self.time_ms.store(time_ms, Ordering::Relaxed);
-        self.advance_blocks(1)
+        self.empty_blocks(1, Some(by))
     }
 
     /// Makes empty blocks, which take no time.
@@ -478,6 +502,14 @@ impl Kit {
     ///
     /// When a block cannot be made.
     pub fn advance_blocks(&self, count: u64) -> Result<()> {
+        self.empty_blocks(count, None)
+    }
+
+    /// Makes empty blocks, the first of them so much later than the last one.
+    fn empty_blocks(&self, count: u64, later_ms: Option<u64>) -> Result<()> {
+        if let Some(calls) = &self.calls {
+            calls.advance(count, later_ms)?;
+        }
         let time_ms = self.time_ms.load(Ordering::Relaxed);
         for _ in 0..count {
             self.chain.produce_block(Vec::new(), time_ms)?;

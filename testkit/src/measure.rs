@@ -43,6 +43,28 @@ impl Sections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The sections that are measured, and the sizes of those that have one, outermost first.
+    pub(crate) fn names(&self) -> (Vec<String>, Vec<(String, u64)>) {
+        let open = self.open();
+        (open.scopes.clone(), open.sizes.clone())
+    }
+
+    /// Runs `section` within these, and no others.
+    pub(crate) fn within<T>(
+        &self,
+        unmetered: bool,
+        scopes: &[String],
+        sizes: &[(String, u64)],
+        section: impl FnOnce() -> T,
+    ) -> T {
+        *self.open() = Open {
+            scopes: scopes.to_vec(),
+            sizes: sizes.to_vec(),
+        };
+        self.unmetered.store(unmetered.into(), Relaxed);
+        section()
+    }
+
     /// An execution here, of which nothing else is known.
     pub(crate) fn execution(&self, recording: &Recording) -> Execution {
         let open = self.open();

@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use slackline_executor::trace::{CallTrace, Detail};
 use slackline_executor::{Address, Hash};
-use std::collections::HashSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -99,36 +100,53 @@ pub enum Kind {
 }
 
 /// Where the records of a [`crate::Kit`] go.
-#[derive(Debug)]
-pub(crate) struct Recording {
-    directory: PathBuf,
-    pub(crate) program: String,
-    pub(crate) test: String,
+#[derive(Clone, Debug, Default)]
+pub struct Recording {
+    /// The directory.
+    pub directory: PathBuf,
+    /// The test program that executions are said to be of.
+    pub program: String,
+    /// The test.
+    pub test: String,
     /// Whether lowest limits are looked for.
-    pub(crate) limits: bool,
+    pub limits: bool,
     /// Whether what functions use is recorded.
-    profile: bool,
+    pub profile: bool,
 }
 
-/// The file of this process, how many lines it has, and the codes in it.
-static FILE: Mutex<Option<(File, u64, HashSet<Hash>)>> = Mutex::new(None);
+/// The file of this process in a directory.
+struct Lines {
+    file: File,
+    /// How many executions are in it.
+    count: u64,
+    codes: HashSet<Hash>,
+}
+
+/// By directory: one, but for who replays calls.
+static FILES: Mutex<BTreeMap<PathBuf, Lines>> = Mutex::new(BTreeMap::new());
 
 impl Recording {
     /// What the environment asks for, for the test that runs on this thread.
     pub(crate) fn from_environment() -> Option<Recording> {
         let directory = PathBuf::from(std::env::var_os(GAS_DIR).filter(|dir| !dir.is_empty())?);
-        let program = std::env::current_exe().ok();
-        let program = program.as_deref().and_then(Path::file_stem);
-        let program = program.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        let (program, test) = who();
         let is_set = |name| std::env::var_os(name).is_some_and(|value| value == "1");
         Some(Recording {
             directory,
-            program: without_hash(&program).to_owned(),
-            // The name that the test harness gives to the thread of each test.
-            test: std::thread::current().name().unwrap_or("").to_owned(),
+            program,
+            test,
             limits: is_set(GAS_LIMITS),
             profile: is_set(GAS_PROFILE),
         })
+    }
+
+    /// The same, of a test.
+    pub(crate) fn of(self, program: String, test: String) -> Recording {
+        Recording {
+            program,
+            test,
+            ..self
+        }
     }
 
     /// How closely executions are traced.
@@ -141,11 +159,11 @@ impl Recording {
 
     /// Writes a line; its order is set here.
     pub(crate) fn execution(&self, mut execution: Execution) -> Result<()> {
-        let mut file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
-        let (file, lines, _) = self.open(&mut file)?;
-        *lines += 1;
-        execution.order = *lines;
-        self.line(file, &Line::Execution(Box::new(execution)))
+        let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.open(&mut files)?;
+        lines.count += 1;
+        execution.order = lines.count;
+        self.line(&mut lines.file, &Line::Execution(Box::new(execution)))
     }
 
     /// Writes down `wasm`, unless that has been done in this process.
@@ -155,9 +173,9 @@ impl Recording {
         wasm: &[u8],
         built: Option<(String, PathBuf)>,
     ) -> Result<()> {
-        let mut file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
-        let (file, _, codes) = self.open(&mut file)?;
-        if !codes.insert(hash) {
+        let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.open(&mut files)?;
+        if !lines.codes.insert(hash) {
             return Ok(());
         }
         let path = self.directory.join(format!("{hash}.wasm"));
@@ -183,30 +201,26 @@ impl Recording {
             file: path,
             debug_file,
         };
-        self.line(file, &Line::Code(code))
+        self.line(&mut lines.file, &Line::Code(code))
     }
 
-    fn open<'f>(
-        &self,
-        file: &'f mut Option<(File, u64, HashSet<Hash>)>,
-    ) -> Result<&'f mut (File, u64, HashSet<Hash>)> {
-        if file.is_none() {
-            let name = format!("{}-{}.jsonl", self.program, std::process::id());
-            let opened = fs::create_dir_all(&self.directory).and_then(|()| {
-                let mut options = OpenOptions::new();
-                options
-                    .create(true)
-                    .append(true)
-                    .open(self.directory.join(name))
-            });
-            *file = Some((
-                opened.map_err(|error| self.failed(&error))?,
-                0,
-                HashSet::new(),
-            ));
+    fn open<'f>(&self, files: &'f mut BTreeMap<PathBuf, Lines>) -> Result<&'f mut Lines> {
+        match files.entry(self.directory.clone()) {
+            Entry::Occupied(open) => Ok(open.into_mut()),
+            Entry::Vacant(vacant) => {
+                let name = format!("{}-{}.jsonl", self.program, std::process::id());
+                let opened = fs::create_dir_all(&self.directory).and_then(|()| {
+                    let mut options = OpenOptions::new();
+                    options.create(true).append(true);
+                    options.open(self.directory.join(name))
+                });
+                Ok(vacant.insert(Lines {
+                    file: opened.map_err(|error| self.failed(&error))?,
+                    count: 0,
+                    codes: HashSet::new(),
+                }))
+            }
         }
-        file.as_mut()
-            .ok_or_else(|| Error::Record("there is no file".to_owned()))
     }
 
     fn line(&self, file: &mut File, line: &Line) -> Result<()> {
@@ -220,6 +234,16 @@ impl Recording {
     fn failed(&self, error: &std::io::Error) -> Error {
         Error::Record(format!("{}: {error}", self.directory.display()))
     }
+}
+
+/// The test program, and the test that runs on this thread.
+pub(crate) fn who() -> (String, String) {
+    let program = std::env::current_exe().ok();
+    let program = program.as_deref().and_then(Path::file_stem);
+    let program = program.map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    // The name that the test harness gives to the thread of each test.
+    let test = std::thread::current().name().unwrap_or("").to_owned();
+    (without_hash(&program).to_owned(), test)
 }
 
 /// `amm` of `amm-0123456789abcdef`.

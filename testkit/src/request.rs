@@ -39,7 +39,7 @@ impl fmt::Display for Called {
 
 /// The input of a method.
 #[derive(Clone, Debug, Default)]
-enum Input {
+pub(crate) enum Input {
     #[default]
     None,
     Borsh(core::result::Result<Vec<u8>, String>),
@@ -154,8 +154,17 @@ impl<'k> Request<'k> {
         Ok(done.remove(0))
     }
 
+    pub(crate) fn from(&self) -> &Account {
+        &self.from
+    }
+
     pub(crate) fn sender(&self) -> Address {
         self.from.address()
+    }
+
+    pub(crate) fn input(mut self, input: Input) -> Request<'k> {
+        self.input = input;
+        self
     }
 
     pub(crate) fn called(&self) -> Called {
@@ -243,6 +252,11 @@ impl<'k> View<'k> {
     /// The arguments, as in [`Request::json`].
     pub fn json(mut self, args: Value) -> View<'k> {
         self.input = Input::Json(args);
+        self
+    }
+
+    pub(crate) fn input(mut self, input: Input) -> View<'k> {
+        self.input = input;
         self
     }
 
