@@ -1,4 +1,4 @@
-//! What `slackline version` says about the build.
+//! What `slackline version` says about the build. Not in variables named `SLACKLINE_…`: cargo gives these to what it runs, and they are settings.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,13 +10,13 @@ fn main() {
     let wasmtime = lock.split("name = \"wasmtime\"\nversion = \"").nth(1);
     let wasmtime = wasmtime.and_then(|rest| rest.split('"').next());
     println!(
-        "cargo::rustc-env=SLACKLINE_WASMTIME={}",
+        "cargo::rustc-env=BUILD_WASMTIME={}",
         wasmtime.unwrap_or_default()
     );
     // Of releases only: a build for development would be made anew with each commit.
     let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = release.then(commit).flatten().unwrap_or_default();
-    println!("cargo::rustc-env=SLACKLINE_COMMIT={commit}");
+    println!("cargo::rustc-env=BUILD_COMMIT={commit}");
 }
 
 /// What is checked out, if git knows.

@@ -18,11 +18,11 @@ impl Version {
     pub(crate) fn run(self, output: &Output) -> anyhow::Result<ExitCode> {
         let params = ProtocolParams::v1();
         let fingerprint = hex::encode(params.fingerprint());
-        let commit = known(env!("SLACKLINE_COMMIT"));
+        let commit = known(env!("BUILD_COMMIT"));
         let answer = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "commit": commit,
-            "wasmtime": known(env!("SLACKLINE_WASMTIME")),
+            "wasmtime": known(env!("BUILD_WASMTIME")),
             "protocol_version": params.version,
             "protocol_fingerprint": fingerprint,
             "database_schema": SCHEMA,
@@ -35,7 +35,7 @@ impl Version {
                     "commit",
                     commit.unwrap_or("not known: no release build, or not from a git repository"),
                 )
-                .row("wasmtime", env!("SLACKLINE_WASMTIME"))
+                .row("wasmtime", env!("BUILD_WASMTIME"))
                 .row(
                     "protocol",
                     format!("{}, parameters {fingerprint}", params.version),
