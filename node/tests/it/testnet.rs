@@ -129,6 +129,23 @@ fn ask(node: &Dev, path: &str) -> (u16, String) {
     )
 }
 
+/// Waits until the node talks to so many others.
+async fn connected(node: &Dev, peers: u64) {
+    let waiting = async {
+        loop {
+            let status: Value = serde_json::from_str(&ask(node, "/status").1).unwrap();
+            if status["consensus"]["peers"] == peers {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = std::time::Duration::from_millis(PATIENCE_MS);
+    tokio::time::timeout(patience, waiting)
+        .await
+        .expect("it finds the others");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_validators_agree_and_one_may_die() {
     let testnet = Testnet::new(4);
@@ -169,9 +186,11 @@ async fn four_validators_agree_and_one_may_die() {
     // It comes back, catches up, and counts again.
     nodes.push(Dev::validator(&testnet.homes[3]));
     same_blocks(&nodes, last).await;
+    connected(&nodes[3], 3).await;
     nodes.remove(2).kill();
     let receipt = sent(&client(&nodes[2].url()), "bob", 1).await;
-    same_blocks(&nodes, receipt.height).await;
+    last = receipt.height;
+    same_blocks(&nodes, last).await;
     receipts.insert(receipt.transaction, receipt);
 
     // All at once: nothing that was acknowledged is lost.
