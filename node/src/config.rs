@@ -19,8 +19,17 @@ use std::path::{Path, PathBuf};
 pub const CONFIG_FILE: &str = "config.toml";
 /// What names of variables begin with; `__` stands between section and name, as in `SLACKLINE_RPC__LISTEN`.
 pub const ENV_PREFIX: &str = "SLACKLINE_";
-/// Variables that begin so but are no settings.
-const OTHER_VARIABLES: [&str; 5] = ["RPC", "LOG", "CACHE", "DATA_DIR", "CHECK_SIGNAL"];
+/// What settings are in. Variables of another section are not the node's: those of tests, of the command line.
+const SECTIONS: [&str; 8] = [
+    "rpc_",
+    "ops_",
+    "consensus_",
+    "gossip_",
+    "mempool_",
+    "execution_",
+    "store_",
+    "log_",
+];
 
 /// All settings of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -234,7 +243,7 @@ impl Config {
             Err(source) => return Err(ConfigError::Io { path, source }),
         };
         let env = Env::prefixed(ENV_PREFIX)
-            .ignore(&OTHER_VARIABLES)
+            .filter(|name| SECTIONS.iter().any(|section| name.starts_with(section)))
             .split("__");
         let mut figment = Figment::from(Serialized::defaults(Config::default()))
             .merge(Toml::string(&text))
@@ -362,6 +371,20 @@ mod tests {
         let text = config.to_toml().expect("TOML");
         assert_eq!(read(&text, &[]).expect("valid"), config);
         assert_eq!(read("", &[]).expect("valid"), Config::default());
+    }
+
+    #[test]
+    fn each_section_is_read_from_the_environment() {
+        let all = serde_json::to_value(Config::default()).expect("JSON");
+        let sections: Vec<String> = all
+            .as_object()
+            .expect("sections")
+            .keys()
+            .map(|name| format!("{name}_"))
+            .collect();
+        let mut known = SECTIONS.map(str::to_owned);
+        known.sort();
+        assert_eq!(sections, known);
     }
 
     #[test]
