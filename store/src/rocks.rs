@@ -6,7 +6,8 @@ use crate::{StoreError, StoreOptions};
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
     CompactOptions, DB, DBCompressionType, DBRawIterator, DBRecoveryMode, Options, ReadOptions,
-    SliceTransform, Snapshot, WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    SliceTransform, Snapshot, WaitForCompactOptions, WriteBatch, WriteOptions,
+    checkpoint::Checkpoint,
 };
 use self_cell::self_cell;
 use std::ops::Bound;
@@ -76,6 +77,17 @@ impl Rocks {
     pub fn property(&self, family: Family, name: &str) -> Result<Option<u64>, StoreError> {
         let family = handle(&self.0, family)?;
         Ok(self.0.property_int_value_cf(family, name)?)
+    }
+
+    /// Writes what is in memory to files, and waits until RocksDB has no more of them to merge: what is measured then is not disturbed.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        let mut options = WaitForCompactOptions::default();
+        options.set_flush(true);
+        Ok(self.0.wait_for_compact(&options)?)
     }
 
     /// Rewrites a family without what was deleted or overwritten.

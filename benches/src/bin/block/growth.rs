@@ -191,6 +191,8 @@ pub(crate) fn measure(keys: u64, rounds: usize) -> Result<Growth> {
         stage.block(&writes(filled..end, 0))?;
         filled = end;
     }
+    stage.kept.rocks.settle()?;
+    stage.raw.settle()?;
     let mut random = Random(keys);
     let mut times: [Vec<f64>; 5] = Default::default();
     let (mut ratios, mut reads) = (Vec::new(), Vec::new());
