@@ -4,10 +4,10 @@ use crate::backend::{Backend, Batch, Bounds, Cursor, Entry, Family, View};
 use crate::keys::STATE_PREFIX;
 use crate::{StoreError, StoreOptions};
 use rocksdb::{
-    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
-    CompactOptions, DB, DBCompressionType, DBRawIterator, DBRecoveryMode, Options, ReadOptions,
-    SliceTransform, Snapshot, WaitForCompactOptions, WriteBatch, WriteOptions,
-    checkpoint::Checkpoint,
+    BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily,
+    ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, DBRawIterator, DBRecoveryMode,
+    Options, ReadOptions, SliceTransform, Snapshot, WaitForCompactOptions, WriteBatch,
+    WriteOptions, checkpoint::Checkpoint,
 };
 use self_cell::self_cell;
 use std::ops::Bound;
@@ -134,6 +134,11 @@ fn family_options(family: Family, settings: &StoreOptions, cache: &Cache) -> Opt
     table.set_block_cache(cache);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // In parts of a page each: whole ones are of a megabyte, a few of which drive all else out of a small cache, and each other.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(4096);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_format_version(6);
     let mut options = Options::default();
     options.set_compression_type(DBCompressionType::Lz4);

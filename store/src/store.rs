@@ -3,9 +3,10 @@
 use crate::backend::{Backend, Batch, Family, View};
 use crate::nodes::NodeCache;
 use crate::snapshot::{StateSnapshot, value_before};
-use crate::tree::{self, Nodes, TreeUpdate};
+use crate::tree::{self, Nodes, TreeUpdate, WORTH_THREADS};
 use crate::{Rocks, SCHEMA, StoreError, StoreOptions, Value, Writes, check_schema, decode, keys};
 use borsh::BorshDeserialize;
+use rayon::prelude::*;
 use slackline_proof::{StateProof, key_hash, value_digest};
 use slackline_types::{Address, Block, Event, Hash, Header, Receipt, SignedTransaction, encode};
 use std::collections::{BTreeMap, BTreeSet};
@@ -393,12 +394,22 @@ impl Store {
                 "block {height} commits to another state than it writes"
             )));
         }
-        for (key, value) in writes.state {
+        let before = |key: &Vec<u8>| {
             let mut before = vec![0];
             view.read(Family::State, key, &mut |bytes| {
                 before[0] = 1;
                 before.extend_from_slice(bytes);
             })?;
+            Ok(before)
+        };
+        let before: Result<Vec<Vec<u8>>, StoreError> = match writes.state.len() >= WORTH_THREADS {
+            true => {
+                let keys: Vec<&Vec<u8>> = writes.state.keys().collect();
+                keys.into_par_iter().map(before).collect()
+            }
+            false => writes.state.keys().map(before).collect(),
+        };
+        for ((key, value), before) in writes.state.iter().zip(before?) {
             batch.put(Family::History, keys::before(key, height), before);
             let value = value.as_ref().map(|value| value.to_vec());
             batch.0.push((Family::State, key.clone(), value));

@@ -151,8 +151,8 @@ fn on_tree<T>(
     }
 }
 
-/// Keys from which on a block's tree is worth more than one thread.
-const WORTH_THREADS: usize = 64;
+/// Keys from which on a block is worth more than one thread.
+pub(crate) const WORTH_THREADS: usize = 64;
 
 /// Hashed keys with the digests of their values, or deletions.
 pub(crate) type Changes = Vec<(KeyHash, Option<OwnedValue>)>;

@@ -94,13 +94,15 @@ impl Handler {
             return Err(invalid("timeout_ms", format!("at most {MAX_TIMEOUT_MS}")));
         }
         let wait_until = wait_until.unwrap_or_default();
-        let bytes = parse_hex(&transaction).map_err(|reason| invalid("transaction", reason))?;
-        let bytes: Arc<[u8]> = bytes.into();
+        let text: Arc<str> = transaction.into();
         let admitting = {
-            let (bytes, chain, producer) =
-                (bytes.clone(), self.chain.clone(), self.producer.clone());
-            move || -> Result<_, RpcError> {
-                let (hash, progress) = producer.submit(&bytes)?;
+            let (text, chain, producer) = (text.clone(), self.chain.clone(), self.producer.clone());
+            move || {
+                let bytes = transaction_bytes(&text)?;
+                let (hash, progress) = match producer.submit(&bytes) {
+                    Ok(submitted) => submitted,
+                    Err(error) => return refused(&chain, &bytes, error.into()).map(Err),
+                };
                 // What is stored from here on is decided; what was imported may not be.
                 let decided = match &progress {
                     Progress::Included(receipt) if wait_until == WaitUntil::Final => {
@@ -108,17 +110,15 @@ impl Handler {
                     }
                     _ => true,
                 };
-                Ok((hash, progress, decided))
+                Ok(Ok((hash, progress, decided)))
             }
         };
-        let admitted = self.admission.run(admitting).await;
-        let (hash, progress, decided) = match admitted.map_err(RpcError::from).flatten() {
-            Ok(admitted) => admitted,
-            Err(error) => {
-                let signed = self.chain.decode(&bytes);
-                let signed = signed.map_err(|error| of_admission(&error))?;
-                return Ok(Submitted::refused(signed.hash(), error));
-            }
+        let (hash, progress, decided) = match self.admission.run(admitting).await {
+            Ok(admitted) => match admitted? {
+                Ok(admitted) => admitted,
+                Err(refused) => return Ok(refused),
+            },
+            Err(error) => return refused(&self.chain, &transaction_bytes(&text)?, error.into()),
         };
         let included = |receipt: &Receipt| Submitted {
             status: match wait_until {
@@ -168,6 +168,16 @@ impl Handler {
             Health::Running | Health::Stopping => None,
         }
     }
+}
+
+fn transaction_bytes(text: &str) -> Result<Vec<u8>, RpcError> {
+    parse_hex(text).map_err(|reason| invalid("transaction", reason))
+}
+
+/// The answer that a transaction is refused: with its hash, or an error if the bytes are not those of a transaction.
+fn refused(chain: &Chain, bytes: &[u8], error: RpcError) -> Result<Submitted, RpcError> {
+    let signed = chain.decode(bytes).map_err(|error| of_admission(&error))?;
+    Ok(Submitted::refused(signed.hash(), error))
 }
 
 fn invalid(parameter: &str, reason: impl ToString) -> RpcError {
@@ -235,7 +245,7 @@ impl ApiServer for Handler {
         transaction: String,
         trace: Option<bool>,
     ) -> Result<SimulationJson, RpcError> {
-        let bytes = parse_hex(&transaction).map_err(|reason| invalid("transaction", reason))?;
+        let bytes = transaction_bytes(&transaction)?;
         let (chain, producer) = (self.chain.clone(), self.producer.clone());
         let estimating = move || -> Result<_, RpcError> {
             let signed = chain.decode(&bytes).map_err(|error| of_admission(&error))?;
