@@ -16,6 +16,8 @@ use std::time::Instant;
 const KEYS: u64 = 1_000;
 /// Keys of the blocks that fill the state.
 const FILL: u64 = 50_000;
+/// Heights that are kept: what the blocks that fill the state replace is deleted by those that follow, so that it does not fill the disk.
+const KEEP: u64 = 8;
 /// Bytes of a value.
 const VALUE: usize = 96;
 
@@ -166,9 +168,8 @@ impl Stage {
 /// Measures with that many keys, over `rounds` blocks.
 pub(crate) fn measure(keys: u64, rounds: usize) -> Result<Growth> {
     let directory = tempfile::tempdir()?;
-    // So that the blocks that fill the state do not fill the disk: what they replace is deleted by those that follow, raw too.
     let options = StoreOptions {
-        keep_heights: 8,
+        keep_heights: KEEP,
         ..StoreOptions::default()
     };
     let open = |name: &str| {
@@ -196,7 +197,7 @@ pub(crate) fn measure(keys: u64, rounds: usize) -> Result<Growth> {
     let mut random = Random(keys);
     let mut times: [Vec<f64>; 5] = Default::default();
     let (mut ratios, mut reads) = (Vec::new(), Vec::new());
-    for round in 0..=rounds as u64 {
+    for round in 0..=KEEP + rounds as u64 {
         let chosen: Vec<u64> = (0..KEYS).map(|_| random.next() % keys).collect();
         let writes = writes(chosen.into_iter(), round + 1);
         let count = writes.len() as f64;
@@ -208,8 +209,8 @@ pub(crate) fn measure(keys: u64, rounds: usize) -> Result<Growth> {
             anyhow::ensure!(snapshot.get(key)?.is_some(), "a key is missing");
         }
         let read = us(start) / KEYS as f64;
-        // The first round warms up.
-        if round == 0 {
+        // These warm up, and delete what the blocks that filled the state have left.
+        if round <= KEEP {
             continue;
         }
         let [_, root_parallel, batch, raw, _] = measured;
