@@ -10,8 +10,8 @@ use crate::params::ProtocolParams;
 use crate::read_cache::ReadCache;
 use crate::state::{BlockState, Overlay, governor_key, validators_key};
 use crate::store::{
-    BlockWrites, EventAt, EventQuery, Rocks, Store, StoreError, StoreOptions, TreeUpdate, decode,
-    tools,
+    Activity, BlockWrites, EventAt, EventQuery, Rocks, Store, StoreError, StoreOptions, TreeUpdate,
+    decode, tools,
 };
 use crate::thread::on_large_stack;
 use crate::trace::{CallTrace, Detail, Recorder};
@@ -1387,6 +1387,11 @@ impl Chain {
     /// If the database fails.
     pub fn database_stats(&self) -> Result<Vec<tools::FamilyStats>, StoreError> {
         tools::stats(&self.rocks)
+    }
+
+    /// What the database has done since the chain was opened.
+    pub fn database_activity(&self) -> Activity {
+        self.rocks.activity()
     }
 
     /// What the asynchronous checks have done since the chain was opened.

@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use slackline_executor::{AbortReason, Chain, HistogramSnapshot, Outcome};
 use std::fmt::Write;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +44,12 @@ struct StateLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WhatLabel {
     what: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LookupLabel {
+    block: &'static str,
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -92,6 +99,9 @@ pub struct Metrics {
     db_files: Family<FamilyLabel, Gauge>,
     db_memory: Family<FamilyLabel, Gauge>,
     db_behind: Family<FamilyLabel, Gauge>,
+    db_lookups: Family<LookupLabel, Counter>,
+    db_io: Family<WhatLabel, Counter>,
+    db_stalled: Counter<f64, AtomicU64>,
     rpc: Family<MethodLabel, Histogram, fn() -> Histogram>,
     rpc_errors: Family<ErrorLabel, Counter>,
     rpc_refused: Counter,
@@ -244,6 +254,23 @@ impl Default for Metrics {
                 "What has to be merged before the files are as they should be",
                 Unit::Bytes,
                 Family::default()
+            ),
+            db_lookups: registered!(
+                "database_lookups",
+                "Parts of files that were looked for in the cache",
+                Family::default()
+            ),
+            db_io: registered!(
+                "database_io",
+                "What RocksDB has written and read besides answering",
+                Unit::Bytes,
+                Family::default()
+            ),
+            db_stalled: registered!(
+                "database_stalled",
+                "How long writers were held back for merging to keep up",
+                Unit::Seconds,
+                Counter::default()
             ),
             rpc: registered!(
                 "rpc",
@@ -453,6 +480,31 @@ impl Metrics {
             }
             Err(error) => tracing::warn!(%error, "the database has no statistics"),
         }
+        let activity = chain.database_activity();
+        for (block, lookups) in [
+            ("data", activity.data),
+            ("index", activity.index),
+            ("filter", activity.filter),
+        ] {
+            for (result, value) in [("hit", lookups.hits), ("miss", lookups.misses)] {
+                let counter = self
+                    .db_lookups
+                    .get_or_create(&LookupLabel { block, result });
+                counter.inc_by(value.saturating_sub(counter.get()));
+            }
+        }
+        for (what, value) in [
+            ("log", activity.log_bytes),
+            ("flush", activity.flush_bytes),
+            ("merge_read", activity.merge_read_bytes),
+            ("merge_written", activity.merge_written_bytes),
+        ] {
+            let counter = self.db_io.get_or_create(&WhatLabel { what });
+            counter.inc_by(value.saturating_sub(counter.get()));
+        }
+        let stalled = activity.stalled_us as f64 / 1e6;
+        self.db_stalled
+            .inc_by((stalled - self.db_stalled.get()).max(0.0));
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.registry);

@@ -33,11 +33,18 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{broadcast, watch};
 
 /// Most transactions in a block.
 pub const BLOCK_TRANSACTIONS: usize = 1_000;
+
+/// A block of at least so many transactions is followed by one that gathers: what a block costs besides its transactions, a synced write above all, is
+/// then shared by more of them. A client alone, who waits for each of its transactions, never waits for others.
+const GATHER_FROM: usize = 16;
+
+/// From the beginning of a block to the beginning of one that gathers, at most, unless it is full before.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// How often admission starts again because the chain or the sender's queue moved meanwhile.
 const ADMISSION_ATTEMPTS: usize = 16;
@@ -218,6 +225,8 @@ struct State {
     /// Where accepted transactions are written down.
     journal: Option<Journal>,
     stopping: bool,
+    /// The thread that makes blocks waits for a full one: it is not to be woken before.
+    gathering: bool,
 }
 
 /// Called with each transaction that a client has brought, as it was submitted.
@@ -251,10 +260,18 @@ impl<L: Ledger> Producer<L> {
     ///
     /// The operating system refused the thread.
     pub fn start(ledger: Arc<L>, limits: Limits) -> io::Result<Producer<L>> {
+        Producer::start_gathering(ledger, limits, GATHER)
+    }
+
+    fn start_gathering(
+        ledger: Arc<L>,
+        limits: Limits,
+        gather: Duration,
+    ) -> io::Result<Producer<L>> {
         let producer = Producer::passive(ledger, limits);
         let thread = slackline_executor::thread::spawn("slackline-producer".to_owned(), {
             let shared = producer.shared.clone();
-            move || shared.main()
+            move || shared.main(gather)
         })?;
         *producer
             .thread
@@ -274,6 +291,7 @@ impl<L: Ledger> Producer<L> {
                     mempool,
                     journal: None,
                     stopping: false,
+                    gathering: false,
                 }),
                 wake: Condvar::new(),
                 health: watch::Sender::new(Health::Running),
@@ -511,11 +529,11 @@ impl<L: Ledger> Shared<L> {
                     cost: pending.cost,
                 }
             };
-            let admitted = self.ledger.admit(candidate.transaction(), pending);
-            if self.ledger.account(&sender)?.nonce != account {
-                continue;
-            }
-            if let Err(error) = admitted {
+            // What is accepted fits the account as it was read last; putting it into the mempool looks once more.
+            if let Err(error) = self.ledger.admit(candidate.transaction(), pending) {
+                if self.ledger.account(&sender)?.nonce != account {
+                    continue;
+                }
                 // The same transaction, submitted elsewhere, may have overtaken this call.
                 return match self.known(&hash)? {
                     Some(progress) => Ok((hash, progress)),
@@ -530,15 +548,24 @@ impl<L: Ledger> Shared<L> {
             match inserted {
                 Ok(accepted) => {
                     state.write_down(&hash, bytes, origin);
+                    let wake = !state.gathering || state.is_full();
                     drop(state);
-                    self.wake.notify_one();
+                    if wake {
+                        self.wake.notify_one();
+                    }
                     if let (Origin::Local, Some(forward)) = (origin, self.forward.get()) {
                         forward(bytes);
                     }
                     return Ok((hash, Progress::Accepted(accepted.ticket)));
                 }
                 Err(AdmissionError::Known) => {}
-                Err(error) => return Err(refusal(error)),
+                Err(error) => {
+                    drop(state);
+                    return match self.known(&hash)? {
+                        Some(progress) => Ok((hash, progress)),
+                        None => Err(refusal(error)),
+                    };
+                }
             }
         }
         Err(SubmitError::TryAgainLater(
@@ -546,8 +573,8 @@ impl<L: Ledger> Shared<L> {
         ))
     }
 
-    fn main(&self) {
-        let failure = match catch_unwind(AssertUnwindSafe(|| self.make_blocks())) {
+    fn main(&self, gather: Duration) {
+        let failure = match catch_unwind(AssertUnwindSafe(|| self.make_blocks(gather))) {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error),
             Err(panic) => Some(format!("block production panicked: {}", describe(&*panic))),
@@ -576,24 +603,29 @@ impl<L: Ledger> Shared<L> {
         state.mempool = Mempool::new(limits, height, state.mempool.base_price());
     }
 
-    fn make_blocks(&self) -> Result<(), String> {
+    fn make_blocks(&self, gather: Duration) -> Result<(), String> {
         let limits = BatchLimits {
             fuel: self.ledger.params().limits.block_fuel,
             transactions: BLOCK_TRANSACTIONS,
             bytes: BLOCK_BYTES,
         };
+        let mut gather_until = None;
         loop {
             let batch = {
                 let waiting = self.wake.wait_while(self.lock(), |state| {
                     !state.stopping && !state.mempool.has_waiting()
                 });
                 let mut state = waiting.unwrap_or_else(PoisonError::into_inner);
+                if let Some(until) = gather_until {
+                    state = self.gather(state, until);
+                }
                 if state.stopping {
                     return Ok(());
                 }
                 state.mempool.take_batch(limits)
             };
             let started = Instant::now();
+            gather_until = (batch.len() >= GATHER_FROM).then(|| started + gather);
             let transactions: Vec<SignedTransaction> =
                 batch.iter().map(|signed| (**signed).clone()).collect();
             let senders: Vec<(Hash, Address)> = transactions
@@ -625,6 +657,22 @@ impl<L: Ledger> Shared<L> {
                 ));
             }
         }
+    }
+
+    /// Waits until a block is full, until `until`, or until it is to stop.
+    fn gather<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        until: Instant,
+    ) -> MutexGuard<'a, State> {
+        let patience = until.saturating_duration_since(Instant::now());
+        state.gathering = true;
+        let gathered = self
+            .wake
+            .wait_timeout_while(state, patience, |state| !state.stopping && !state.is_full());
+        let (mut state, _timeout) = gathered.unwrap_or_else(PoisonError::into_inner);
+        state.gathering = false;
+        state
     }
 
     fn settle(&self, produced: Produced, senders: &[(Hash, Address)]) -> Result<(), StoreError> {
@@ -681,6 +729,11 @@ impl<L: Ledger> Shared<L> {
 }
 
 impl State {
+    /// Whether what waits may fill a block.
+    fn is_full(&self) -> bool {
+        self.mempool.len() >= BLOCK_TRANSACTIONS
+    }
+
     /// A journal that cannot be written costs the pending transactions at a restart, not the node.
     fn write_down(&mut self, hash: &Hash, bytes: &[u8], origin: Origin) {
         let expires = self.mempool.expires(hash).unwrap_or(u64::MAX);
@@ -1129,6 +1182,45 @@ mod tests {
         stopping.join().expect("stopped");
         assert_eq!(fake.inner().blocks.len(), 1);
         assert_eq!(producer.stats().transactions, 0);
+    }
+
+    #[test]
+    fn after_a_large_block_the_next_one_gathers_until_it_is_full_or_to_stop() {
+        let (fake, (blocks, orders)) = Fake::gated();
+        let for_ever = Duration::from_secs(1 << 32);
+        let producer =
+            Producer::start_gathering(fake.clone(), Limits::default(), for_ever).expect("thread");
+        let key = Key::from_seed([1; 32]);
+        let mut nonces = 0..;
+        let mut accept_some = |count: usize| -> Vec<Ticket> {
+            let nonces = nonces.by_ref().take(count);
+            nonces
+                .map(|nonce| accept(&producer, &transfer(&key, nonce)))
+                .collect()
+        };
+        let mut tickets = accept_some(1);
+        assert_eq!(blocks.recv().expect("block"), 1);
+        tickets.extend(accept_some(GATHER_FROM));
+        orders.send(Order::Include).expect("sent");
+        assert_eq!(blocks.recv().expect("block"), GATHER_FROM);
+        orders.send(Order::Include).expect("sent");
+        for ticket in tickets {
+            assert!(matches!(verdict(ticket), Some(Verdict::Included(_))));
+        }
+        // All but one, then the last one: together.
+        let mut tickets = accept_some(BLOCK_TRANSACTIONS - 1);
+        tickets.extend(accept_some(1));
+        assert_eq!(blocks.recv().expect("block"), BLOCK_TRANSACTIONS);
+        orders.send(Order::Include).expect("sent");
+        for ticket in tickets {
+            assert!(matches!(verdict(ticket), Some(Verdict::Included(_))));
+        }
+        let waiting = accept_some(1);
+        producer.stop();
+        for ticket in waiting {
+            assert!(verdict(ticket).is_none());
+        }
+        assert_eq!(fake.inner().blocks.len(), 3);
     }
 
     #[test]

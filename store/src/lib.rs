@@ -33,7 +33,7 @@ mod tree;
 pub use error::StoreError;
 pub use keys::successor;
 pub use options::StoreOptions;
-pub use rocks::Rocks;
+pub use rocks::{Activity, Lookups, Rocks};
 pub use snapshot::StateSnapshot;
 pub use store::{BlockWrites, EventAt, EventPosition, EventQuery, Store, Verified};
 pub use tree::TreeUpdate;

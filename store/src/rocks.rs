@@ -3,6 +3,7 @@
 use crate::backend::{Backend, Batch, Bounds, Cursor, Entry, Family, View};
 use crate::keys::STATE_PREFIX;
 use crate::{StoreError, StoreOptions};
+use rocksdb::statistics::{StatsLevel, Ticker};
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily,
     ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, DBRawIterator, DBRecoveryMode,
@@ -16,11 +17,45 @@ use std::sync::Arc;
 
 /// An open RocksDB database.
 #[derive(Clone)]
-pub struct Rocks(Arc<DB>);
+pub struct Rocks {
+    db: Arc<DB>,
+    /// Which hold its counters.
+    options: Arc<Options>,
+}
+
+/// What RocksDB has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Blocks of files that were looked for in the cache.
+    pub data: Lookups,
+    /// Parts of files' indices.
+    pub index: Lookups,
+    /// Parts of files' filters.
+    pub filter: Lookups,
+    /// Written to the log, in bytes.
+    pub log_bytes: u64,
+    /// Written from memory to files, in bytes.
+    pub flush_bytes: u64,
+    /// Read from files to be merged, in bytes.
+    pub merge_read_bytes: u64,
+    /// Written to files by merging others, in bytes.
+    pub merge_written_bytes: u64,
+    /// How long writers were held back for merging to keep up, in microseconds.
+    pub stalled_us: u64,
+}
+
+/// What was looked for in the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lookups {
+    /// Was there.
+    pub hits: u64,
+    /// Had to be read from a file.
+    pub misses: u64,
+}
 
 impl std::fmt::Debug for Rocks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Rocks").field(&self.0.path()).finish()
+        f.debug_tuple("Rocks").field(&self.db.path()).finish()
     }
 }
 
@@ -51,13 +86,18 @@ impl Rocks {
         // elsewhere is an error, where the default would silently drop the blocks behind it.
         options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
         options.set_track_and_verify_wals_in_manifest(true);
+        options.enable_statistics();
+        options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
         options.set_max_total_wal_size((settings.write_buffer_bytes as u64).saturating_mul(8));
         let cache = Cache::new_lru_cache(settings.cache_bytes);
         let families = Family::ALL.map(|family| {
             ColumnFamilyDescriptor::new(family.name(), family_options(family, settings, &cache))
         });
         let db = DB::open_cf_descriptors(&options, path, families)?;
-        Ok(Rocks(Arc::new(db)))
+        Ok(Rocks {
+            db: Arc::new(db),
+            options: Arc::new(options),
+        })
     }
 
     /// Writes a consistent copy of the database into `path`, which must not exist: files that do not change are linked.
@@ -66,7 +106,7 @@ impl Rocks {
     ///
     /// If the database or the file system fails.
     pub fn checkpoint(&self, path: &Path) -> Result<(), StoreError> {
-        Ok(Checkpoint::new(&self.0)?.create_checkpoint(path)?)
+        Ok(Checkpoint::new(&self.db)?.create_checkpoint(path)?)
     }
 
     /// A number that RocksDB keeps about a family, see its documentation of properties.
@@ -75,8 +115,27 @@ impl Rocks {
     ///
     /// If the database fails.
     pub fn property(&self, family: Family, name: &str) -> Result<Option<u64>, StoreError> {
-        let family = handle(&self.0, family)?;
-        Ok(self.0.property_int_value_cf(family, name)?)
+        let family = handle(&self.db, family)?;
+        Ok(self.db.property_int_value_cf(family, name)?)
+    }
+
+    /// What RocksDB has done since it was opened.
+    pub fn activity(&self) -> Activity {
+        let count = |ticker| self.options.get_ticker_count(ticker);
+        let lookups = |hits, misses| Lookups {
+            hits: count(hits),
+            misses: count(misses),
+        };
+        Activity {
+            data: lookups(Ticker::BlockCacheDataHit, Ticker::BlockCacheDataMiss),
+            index: lookups(Ticker::BlockCacheIndexHit, Ticker::BlockCacheIndexMiss),
+            filter: lookups(Ticker::BlockCacheFilterHit, Ticker::BlockCacheFilterMiss),
+            log_bytes: count(Ticker::WalFileBytes),
+            flush_bytes: count(Ticker::FlushWriteBytes),
+            merge_read_bytes: count(Ticker::CompactReadBytes),
+            merge_written_bytes: count(Ticker::CompactWriteBytes),
+            stalled_us: count(Ticker::StallMicros),
+        }
     }
 
     /// Writes what is in memory to files, and waits until RocksDB has no more of them to merge: what is measured then is not disturbed.
@@ -87,7 +146,7 @@ impl Rocks {
     pub fn settle(&self) -> Result<(), StoreError> {
         let mut options = WaitForCompactOptions::default();
         options.set_flush(true);
-        Ok(self.0.wait_for_compact(&options)?)
+        Ok(self.db.wait_for_compact(&options)?)
     }
 
     /// Rewrites a family without what was deleted or overwritten.
@@ -96,10 +155,10 @@ impl Rocks {
     ///
     /// If the database is damaged.
     pub fn compact(&self, family: Family) -> Result<(), StoreError> {
-        let family = handle(&self.0, family)?;
+        let family = handle(&self.db, family)?;
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
-        self.0
+        self.db
             .compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &options);
         Ok(())
     }
@@ -173,14 +232,14 @@ fn handle(db: &DB, family: Family) -> Result<&ColumnFamily, StoreError> {
 
 impl Backend for Rocks {
     fn view(&self) -> Result<Arc<dyn View>, StoreError> {
-        let pinned = Pinned::new(self.0.clone(), |db| db.snapshot());
+        let pinned = Pinned::new(self.db.clone(), |db| db.snapshot());
         Ok(Arc::new(RocksView(pinned)))
     }
 
     fn write(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut writes = WriteBatch::default();
         for (family, key, value) in &batch.0 {
-            let family = handle(&self.0, *family)?;
+            let family = handle(&self.db, *family)?;
             match value {
                 Some(value) => writes.put_cf(family, key, value),
                 None => writes.delete_cf(family, key),
@@ -188,7 +247,7 @@ impl Backend for Rocks {
         }
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        Ok(self.0.write_opt(writes, &options)?)
+        Ok(self.db.write_opt(writes, &options)?)
     }
 }
 

@@ -28,8 +28,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What each account gets to begin with, in the smallest unit of the currency.
-const STAKE: u128 = 1_000_000_000_000;
+/// What each account gets to begin with besides what its transactions may cost, in the smallest unit of the currency: deposits for storage, and
+/// the first steps of a price that rises.
+const STAKE: u128 = 1_000_000_000;
 const TRANSFER_FUEL: u64 = 300_000;
 const TOKEN_FUEL: u64 = 3_000_000;
 const DEPLOY_FUEL: u64 = 500_000_000;
@@ -263,13 +264,17 @@ impl Load {
         let mut nonce = self.nonce(remote, rich).await?;
         let seed = format!("{} {nonce}", rich.address());
         let keys: Vec<Key> = (0..self.accounts).map(|n| account(&seed, n)).collect();
+        let turns =
+            self.rate.saturating_mul(self.ramp + self.seconds) / self.accounts.max(1) as u64;
+        let fuel = stage.token.map_or(TRANSFER_FUEL, |_| TOKEN_FUEL);
+        // Twice, as turns are not spread evenly.
+        let amount = u128::from(fuel) * u128::from(stage.price) * u128::from(2 * turns + 2) + STAKE;
         let bar = progress(self.accounts as u64, "funding accounts");
         for part in keys.chunks(200) {
             // In one session they arrive in order.
             let mut waiting = Vec::new();
             for key in part {
                 let to = key.address();
-                let amount = STAKE.saturating_mul(stage.price.into());
                 let mut actions = vec![(Action::Transfer { to, amount }, TRANSFER_FUEL)];
                 if let Some(contract) = stage.token {
                     let input = borsh::to_vec(&(to, 1u128 << 40))?;
