@@ -5,9 +5,9 @@
 
 use crate::error::RpcError;
 use crate::types::{
-    AbiJson, AccountJson, BlockJson, BlockNewsJson, EventsJson, FoundEventJson, MethodsJson,
-    ReceiptJson, SimulationJson, StatusJson, Submitted, TraceJson, TransactionAnswer, ViewJson,
-    WaitUntil,
+    AbiJson, AccountJson, BlockJson, BlockNewsJson, CodeJson, EventsJson, FoundEventJson,
+    MethodsJson, ReceiptJson, SamplesJson, SimulationJson, StatusJson, Submitted, TraceJson,
+    TransactionAnswer, ViewJson, WaitUntil,
 };
 use jsonrpsee::proc_macros::rpc;
 use slackline_proof::StateAnswer;
@@ -19,6 +19,13 @@ pub const DEFAULT_TIMEOUT_MS: u64 = 10_000;
 pub const MAX_TIMEOUT_MS: u64 = 60_000;
 /// Fuel limit of [`ApiClient::call_view`] unless told otherwise.
 pub const DEFAULT_VIEW_FUEL: u64 = 100_000_000;
+
+/// How long [`ApiClient::profile_node`] samples at most, in seconds.
+pub const MAX_PROFILE_S: u64 = 60;
+/// How often [`ApiClient::profile_node`] samples a thread unless told otherwise, in microseconds.
+pub const DEFAULT_SAMPLE_US: u64 = 1_000;
+/// How often [`ApiClient::profile_node`] samples a thread at most, in microseconds.
+pub const MIN_SAMPLE_US: u64 = 100;
 
 /// How many events [`ApiClient::get_events`] finds unless told otherwise.
 pub const DEFAULT_EVENTS: u64 = 100;
@@ -110,9 +117,29 @@ pub trait Api {
     fn get_proof(&self, key: String, height: Option<u64>) -> Result<StateAnswer, RpcError>;
 
     /// Executes a transaction that is in a block again, on the state that it was executed on, and says what happens in it: calls, host
-    /// functions, events, storage, each with its fuel. For as long as the state before its block is kept.
+    /// functions, events, storage, each with its fuel. For as long as the state before its block is kept. With `functions`, also what each
+    /// function of the contracts has used, by blocks of their code (crate `slackline-gas` makes profiles of that); this takes many times
+    /// as long, and one at a time is made.
     #[method(name = "trace_transaction", param_kind = map)]
-    async fn trace_transaction(&self, hash: String) -> Result<TraceJson, RpcError>;
+    async fn trace_transaction(
+        &self,
+        hash: String,
+        functions: Option<bool>,
+    ) -> Result<TraceJson, RpcError>;
+
+    /// Finds out which functions burn the fuel, by samples of where transactions and views are: for `seconds` (at most 60), about
+    /// every `interval_us` microseconds (default 1,000, at least 100) on each thread. One at a time is made; it ends when the
+    /// connection does.
+    #[method(name = "profile_node", param_kind = map)]
+    async fn profile_node(
+        &self,
+        seconds: u64,
+        interval_us: Option<u64>,
+    ) -> Result<SamplesJson, RpcError>;
+
+    /// The code with a hash, or that which the transaction with the hash brings.
+    #[method(name = "get_code", param_kind = map, blocking)]
+    fn get_code(&self, hash: String) -> Result<CodeJson, RpcError>;
 
     /// The names of a contract's methods.
     #[method(name = "get_methods", param_kind = map, blocking)]

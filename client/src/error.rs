@@ -23,6 +23,7 @@
 //! | 1015 | `replaced` | `by` | Another transaction with the nonce took its place |
 //! | 1016 | `evicted` | `price` | The mempool was full of transactions that pay more than that |
 //! | 1017 | `expired` | `height` | No block up to that height took it |
+//! | 1018 | `no_code` | `hash` | No code, and no transaction that brings code, has the hash |
 //! | 1099 | `refused` | `reason` | Refused for a reason that has no kind yet |
 //! | 1101 | `input_too_large` | `bytes`, `limit` | The input of a view is too long |
 //! | 1201 | `no_block` | `height`, `head` | The chain has not come so far |
@@ -32,6 +33,7 @@
 //! | 1303 | `node_failed` | `reason` | A block could not be stored; nothing is accepted until a restart |
 //! | 1304 | `storage` | `reason` | The database could not be read |
 //! | 1305 | `internal` | `reason` | The node ran out of memory, or has a bug |
+//! | 1306 | `no_samples` | `reason` | The node meters in a mode that takes no samples, or on a system that has none |
 //!
 //! `submit_transaction` answers with these inside of a result that has the transaction's hash, as soon as the bytes are those of a transaction, so that
 //! no answer about a transaction is without it.
@@ -118,6 +120,9 @@ pub enum RpcError {
     /// Returned by `submit_transaction` to who waits for one that no block took.
     #[error("expired: no block up to height {height} took it")]
     Expired { height: u64 },
+    /// Returned by `get_code` for a hash that is neither code's nor that of a transaction that brings some.
+    #[error("there is no code with hash {hash}, nor a transaction that brings code")]
+    NoCode { hash: Hash },
     /// Returned by `submit_transaction` and `call_view` when the chain refuses for a reason that this list does not have.
     #[error("refused: {reason}")]
     Refused { reason: String },
@@ -130,7 +135,8 @@ pub enum RpcError {
     /// Returned by methods with a height for one whose state is pruned.
     #[error("the state of height {height} is not kept any more; the oldest is that of {oldest}")]
     Pruned { height: u64, oldest: u64 },
-    /// Returned by `submit_transaction` and `call_view` when as much waits as may wait.
+    /// Returned by `submit_transaction` and `call_view` when as much waits as may wait; by `trace_transaction` with `functions` and
+    /// `profile_node` when another such request is under way.
     #[error("{reason}; try again later")]
     TryAgainLater { reason: String },
     /// Returned by `submit_transaction` and `call_view` once the node is shutting down, also to those who wait for a
@@ -147,6 +153,9 @@ pub enum RpcError {
     /// Returned when the node could not do its part: out of memory, or a bug.
     #[error("internal error: {reason}")]
     Internal { reason: String },
+    /// Returned by `profile_node` of a node without asynchronous checks.
+    #[error("the node cannot be profiled: {reason}")]
+    NoSamples { reason: String },
 }
 
 fn list(methods: &[String]) -> String {
@@ -179,6 +188,7 @@ impl RpcError {
             RpcError::Replaced { .. } => 1015,
             RpcError::Evicted { .. } => 1016,
             RpcError::Expired { .. } => 1017,
+            RpcError::NoCode { .. } => 1018,
             RpcError::Refused { .. } => 1099,
             RpcError::InputTooLarge { .. } => 1101,
             RpcError::NoBlock { .. } => 1201,
@@ -188,6 +198,7 @@ impl RpcError {
             RpcError::NodeFailed { .. } => 1303,
             RpcError::Storage { .. } => 1304,
             RpcError::Internal { .. } => 1305,
+            RpcError::NoSamples { .. } => 1306,
         }
     }
 
@@ -261,6 +272,9 @@ mod tests {
             RpcError::Replaced { by: Hash([1; 32]) },
             RpcError::Evicted { price: 1 },
             RpcError::Expired { height: 1 },
+            RpcError::NoCode {
+                hash: Hash([1; 32]),
+            },
             RpcError::Refused { reason: text() },
             RpcError::InputTooLarge { bytes: 1, limit: 2 },
             RpcError::NoBlock { height: 1, head: 2 },
@@ -273,6 +287,7 @@ mod tests {
             RpcError::NodeFailed { reason: text() },
             RpcError::Storage { reason: text() },
             RpcError::Internal { reason: text() },
+            RpcError::NoSamples { reason: text() },
         ]
     }
 
@@ -296,15 +311,17 @@ mod tests {
             RpcError::Replaced { .. } => 15,
             RpcError::Evicted { .. } => 16,
             RpcError::Expired { .. } => 17,
-            RpcError::Refused { .. } => 18,
-            RpcError::InputTooLarge { .. } => 19,
-            RpcError::NoBlock { .. } => 20,
-            RpcError::Pruned { .. } => 21,
-            RpcError::TryAgainLater { .. } => 22,
-            RpcError::NodeStopping => 23,
-            RpcError::NodeFailed { .. } => 24,
-            RpcError::Storage { .. } => 25,
-            RpcError::Internal { .. } => 26,
+            RpcError::NoCode { .. } => 18,
+            RpcError::Refused { .. } => 19,
+            RpcError::InputTooLarge { .. } => 20,
+            RpcError::NoBlock { .. } => 21,
+            RpcError::Pruned { .. } => 22,
+            RpcError::TryAgainLater { .. } => 23,
+            RpcError::NodeStopping => 24,
+            RpcError::NodeFailed { .. } => 25,
+            RpcError::Storage { .. } => 26,
+            RpcError::Internal { .. } => 27,
+            RpcError::NoSamples { .. } => 28,
         }
     }
 

@@ -69,9 +69,9 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use types::{
-    AbiJson, AccountJson, BlockJson, BlockNewsJson, EventsJson, FoundEventJson, HexBytes,
-    MethodsJson, ReceiptJson, SimulationJson, StatusJson, Submitted, TraceJson, TransactionAnswer,
-    ViewJson, WaitUntil,
+    AbiJson, AccountJson, BlockJson, BlockNewsJson, CodeJson, EventsJson, FoundEventJson, HexBytes,
+    MethodsJson, ReceiptJson, SamplesJson, SimulationJson, StatusJson, Submitted, TraceJson,
+    TransactionAnswer, ViewJson, WaitUntil,
 };
 
 /// How long an answer may take: longer than any that a node makes wait on purpose.
@@ -400,7 +400,42 @@ impl Client {
     ///
     /// [`RpcError::Pruned`] if the state before its block is gone; else see [`Error`].
     pub async fn trace(&self, hash: &Hash) -> Result<TraceJson, Error> {
-        ask!(self.trace_transaction(hash.to_string()))
+        ask!(self.trace_transaction(hash.to_string(), None))
+    }
+
+    /// The same, with what each function of the contracts has used. It takes many times as long; a node makes one at a time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::trace`]; [`RpcError::TryAgainLater`] while the node makes another profile.
+    pub async fn trace_functions(&self, hash: &Hash) -> Result<TraceJson, Error> {
+        ask!(self.trace_transaction(hash.to_string(), Some(true)))
+    }
+
+    /// Which functions burn the node's fuel, by samples: for `seconds`, about every `interval` on each thread, in whole microseconds.
+    ///
+    /// # Errors
+    ///
+    /// [`RpcError::InvalidParams`] for more than [`MAX_PROFILE_S`](api::MAX_PROFILE_S) seconds or less than
+    /// [`MIN_SAMPLE_US`](api::MIN_SAMPLE_US); [`RpcError::NoSamples`] if the node has none; [`RpcError::TryAgainLater`] while it makes another
+    /// profile; else see [`Error`].
+    pub async fn profile(
+        &self,
+        seconds: u64,
+        interval: Option<Duration>,
+    ) -> Result<SamplesJson, Error> {
+        let interval = interval.map(|it| u64::try_from(it.as_micros()).unwrap_or(u64::MAX));
+        ask!(self.profile_node(seconds, interval))
+    }
+
+    /// The code with a hash, or that which the transaction with the hash brings.
+    ///
+    /// # Errors
+    ///
+    /// [`RpcError::NoCode`]; else see [`Error`].
+    pub async fn code(&self, hash: &Hash) -> Result<Vec<u8>, Error> {
+        let code: Result<CodeJson, Error> = ask!(self.get_code(hash.to_string()));
+        Ok(code?.code.0)
     }
 
     /// The names of a contract's methods.
@@ -566,7 +601,11 @@ fn is_definite(error: &RpcError, sent: bool) -> bool {
         | RpcError::Storage { .. }
         | RpcError::Internal { .. } => false,
         // Not about transactions.
-        RpcError::InputTooLarge { .. } | RpcError::NoBlock { .. } | RpcError::Pruned { .. } => true,
+        RpcError::NoCode { .. }
+        | RpcError::InputTooLarge { .. }
+        | RpcError::NoBlock { .. }
+        | RpcError::Pruned { .. }
+        | RpcError::NoSamples { .. } => true,
     }
 }
 

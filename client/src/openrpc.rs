@@ -180,9 +180,24 @@ const METHODS: &[Method] = &[
     ),
     method(
         "trace_transaction",
-        &[("hash", true, "Hash")],
+        &[("hash", true, "Hash"), ("functions", false, "boolean")],
         "TraceJson",
         &[PARAMS, HISTORY, EXECUTION],
+    ),
+    method(
+        "profile_node",
+        &[
+            ("seconds", true, "integer"),
+            ("interval_us", false, "integer"),
+        ],
+        "SamplesJson",
+        &[PARAMS, &["node_stopping", "internal", "no_samples"]],
+    ),
+    method(
+        "get_code",
+        &[("hash", true, "Hash")],
+        "CodeJson",
+        &[PARAMS, &["no_code", "storage"]],
     ),
     method(
         "get_methods",

@@ -545,6 +545,37 @@ pub struct TraceJson {
     pub call: Option<CallTrace>,
 }
 
+/// Answer to [`get_code`](crate::api::ApiClient::get_code).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeJson {
+    /// The code.
+    pub code: HexBytes,
+}
+
+/// Answer to [`profile_node`](crate::api::ApiClient::profile_node).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SamplesJson {
+    /// Functions that were found executing, the ones found most often first.
+    pub functions: Vec<FunctionSamplesJson>,
+    /// Samples that came when there was no room for them, or of code that is not known.
+    pub lost: u64,
+}
+
+/// A function that was found executing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionSamplesJson {
+    /// The hash of its code.
+    pub code: Hash,
+    /// Its index in the code, imports counted.
+    pub function: u32,
+    /// Its name, if the code says it.
+    pub name: Option<String>,
+    /// How often it was found: a measure of the time that it takes.
+    pub samples: u64,
+    /// Fuel that executions burned from one sample to one in this function. Of executions that were sampled once or never, nothing is in it.
+    pub fuel: u64,
+}
+
 /// Answer to [`call_view`](crate::api::ApiClient::call_view).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewJson {

@@ -8,6 +8,7 @@ use crate::host::Env;
 use crate::parallel::{self, BlockStats, Parallelism};
 use crate::params::ProtocolParams;
 use crate::read_cache::ReadCache;
+use crate::sample::{Sampling, SamplingError};
 use crate::state::{BlockState, Overlay, governor_key, validators_key};
 use crate::store::{
     Activity, BlockWrites, EventAt, EventQuery, Rocks, Store, StoreError, StoreOptions, TreeUpdate,
@@ -27,6 +28,7 @@ use slackline_proof::{List, StateAnswer, list_root};
 use slackline_sandbox::{CodeError, INIT, Interface, UPGRADE};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 /// The directory of compiled code, in the database's.
 const COMPILED: &str = "compiled";
@@ -661,8 +663,21 @@ impl Chain {
         let result =
             result.unwrap_or_else(|error| Err(ExecutionError::Engine(error.to_string())))?;
         match result {
-            Some((Ok(again), trace)) if again == receipt => Ok(Some((receipt, trace))),
-            Some(_) => Err(damaged("executed again, it has another receipt").into()),
+            Some((Ok(mut again), trace)) => {
+                // Where functions are traced, a trap can be taken for want of fuel: see `trace::blocks`.
+                if let (Detail::Functions, Outcome::Abort(_), Outcome::Abort(_)) =
+                    (detail, &again.outcome, &receipt.outcome)
+                {
+                    again.outcome = receipt.outcome.clone();
+                }
+                match again == receipt {
+                    true => Ok(Some((receipt, trace))),
+                    false => Err(damaged("executed again, it has another receipt").into()),
+                }
+            }
+            Some((Err(error), _)) => {
+                Err(damaged(&format!("executed again, it is refused: {error}")).into())
+            }
             None => Err(damaged("it is not where its receipt says").into()),
         }
     }
@@ -1218,6 +1233,32 @@ impl Chain {
         let vm = self.vm_for(detail)?;
         let recorder = || Some(Box::default());
         self.simulate_traced(&vm, transactions, Signatures::Trust, timestamp_ms, recorder)
+    }
+
+    /// The code with `hash`, or that which the transaction with `hash` brings, if there is one: also if its deployment has failed.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn code(&self, hash: &Hash) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(code) = self.store.code(hash)? {
+            return Ok(Some(code));
+        }
+        let brings = self.transaction(hash)?;
+        Ok(brings.and_then(|signed| match signed.transaction.action {
+            Action::Deploy { code, .. } => Some(code),
+            _ => None,
+        }))
+    }
+
+    /// Samples where executions are, transactions and views, about every `interval` on each thread, until what is returned is dropped. One
+    /// at a time in a process. Costs nothing while there is none.
+    ///
+    /// # Errors
+    ///
+    /// See [`SamplingError`].
+    pub fn sample(&self, interval: Duration) -> Result<Sampling, SamplingError> {
+        Sampling::start(self.vm.clone(), interval)
     }
 
     /// The engine that traces in such detail.

@@ -32,6 +32,7 @@ pub mod host;
 mod parallel;
 pub mod params;
 mod read_cache;
+pub mod sample;
 mod state;
 pub mod thread;
 pub mod trace;

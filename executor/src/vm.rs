@@ -4,6 +4,7 @@ use crate::cache::ModuleCache;
 use crate::gate::Gate;
 use crate::host::{self, Env, Exit, Frame, HostError, HostState, Run};
 use crate::params::{Limits, ProtocolParams};
+use crate::sample::Sampler;
 use crate::state::Overlay;
 use crate::store::StoreError;
 use crate::trace::{self, Blocks};
@@ -78,6 +79,8 @@ struct Counters {
 
 /// A contract ready to run.
 pub(crate) struct Contract {
+    /// That of its code.
+    hash: Hash,
     /// All that can be called from outside.
     methods: BTreeMap<String, ModuleExport>,
     init: Option<ModuleExport>,
@@ -90,7 +93,7 @@ pub(crate) struct Contract {
     /// Of profiled code.
     blocks: Option<Arc<Blocks>>,
     /// Keeps the code known to the checker.
-    _module: MeteredModule,
+    module: MeteredModule,
 }
 
 impl Contract {
@@ -178,6 +181,7 @@ pub(crate) struct Vm {
     /// Whether code is instrumented to tell what its functions use.
     profiles: bool,
     counters: Counters,
+    sampler: Sampler,
 }
 
 impl Vm {
@@ -228,7 +232,13 @@ impl Vm {
             params: Arc::new(params.clone()),
             profiles: false,
             counters: Counters::default(),
+            sampler: Sampler::default(),
         })
+    }
+
+    /// What samples executions.
+    pub(crate) fn sampler(&self) -> &Sampler {
+        &self.sampler
     }
 
     pub(crate) fn mode(&self) -> Mode {
@@ -310,6 +320,7 @@ impl Vm {
             methods.insert(name, index);
         }
         Ok(Ok(Arc::new(Contract {
+            hash,
             init: methods.remove(INIT),
             upgrade: methods.remove(UPGRADE),
             methods,
@@ -319,7 +330,7 @@ impl Vm {
             stack_global: module.get_export_index(STACK_GLOBAL),
             pre,
             blocks: blocks.map(Arc::new),
-            _module: module,
+            module,
         })))
     }
 
@@ -520,6 +531,10 @@ impl Vm {
             .as_ref()
             .zip(checker.as_ref())
             .map(|(watchdog, checker)| watchdog.watch(checker, call.fuel));
+        let session = self.sampler.session();
+        let sampled = session.as_ref().zip(checker.as_ref());
+        let sampled = sampled
+            .map(|(session, checker)| session.watch(contract.module.id(), contract.hash, checker));
         // From here on who makes it stale has it looked at until it is found.
         if store.data_mut().run().overlay.is_stale() {
             return Err(ExecutionError::Stale);
@@ -543,6 +558,7 @@ impl Vm {
                 .call(&mut store, ())
         });
         drop(watch);
+        drop(sampled);
         let used = limit.used(&mut store);
         let stack = store.data().stack;
         let exhausted = stack.and_then(|global| global.get(&mut store).i32());

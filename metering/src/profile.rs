@@ -155,9 +155,6 @@ impl Profiler {
         let enrolled = !state.threads.iter().any(|known| Arc::ptr_eq(known, cell));
         if enrolled {
             state.threads.push(cell.clone());
-            if state.threads.len() == 1 {
-                self.shared.wake.notify_one();
-            }
         }
         SampleGuard {
             profiler: self,
@@ -252,22 +249,16 @@ impl Shared {
         let mut random: u32 = 1;
         let mut state = self.lock();
         while !state.stop {
-            state = if state.threads.is_empty() {
-                self.wake.wait(state)
-            } else {
-                for cell in &state.threads {
-                    AsyncFuelChecker::from_cell(cell.clone()).check();
-                }
-                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let jitter = self
-                    .interval
-                    .mul_f64(f64::from(random) / f64::from(u32::MAX));
-                self.wake
-                    .wait_timeout(state, self.interval / 2 + jitter)
-                    .map(|(state, _)| state)
-                    .map_err(|error| PoisonError::new(error.into_inner().0))
+            // Also while nobody is watched: woken by who is, it would always find the beginning of what is short.
+            for cell in &state.threads {
+                AsyncFuelChecker::from_cell(cell.clone()).check();
             }
-            .unwrap_or_else(PoisonError::into_inner);
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let jitter = self
+                .interval
+                .mul_f64(f64::from(random) / f64::from(u32::MAX));
+            let waited = self.wake.wait_timeout(state, self.interval / 2 + jitter);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

@@ -10,7 +10,7 @@ use slackline_executor::{Block, Chain, Mode};
 use slackline_node::dev::database;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -228,6 +228,17 @@ impl Db {
             }
         }
     }
+}
+
+/// The chain of a node's directory, while no node has it open.
+pub(super) fn chain(data_dir: &Path) -> anyhow::Result<Chain> {
+    let data = Data {
+        data_dir: data_dir.to_owned(),
+    };
+    let (_, store) = data.open()?;
+    let genesis = store.genesis()?;
+    drop(store);
+    open_chain(&data, &genesis.context("the database has no genesis")?)
 }
 
 fn open_chain(data: &Data, genesis: &[u8]) -> anyhow::Result<Chain> {

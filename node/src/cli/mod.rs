@@ -4,6 +4,7 @@
 //! succeed, or the node failed; 2 anything that kept it from being executed: usage, connection, refusal.
 
 mod abi;
+mod codes;
 mod contract;
 mod db;
 mod dev;
@@ -13,6 +14,7 @@ mod key;
 mod load;
 mod names;
 mod output;
+mod profile;
 mod proof;
 mod query;
 mod remote;
@@ -97,6 +99,8 @@ enum Command {
     Db(db::Db),
     /// Execute a transaction of the chain again, and show what happens in it: calls, fuel, events, storage.
     Trace(trace::Trace),
+    /// Find out which contracts and functions burn the fuel of a node at work, by samples.
+    Profile(profile::Profile),
     /// Get and verify proofs of the state.
     #[command(subcommand)]
     Proof(proof::Proof),
@@ -166,7 +170,8 @@ fn run(cli: Cli, is_node: bool, output: &Output) -> anyhow::Result<ExitCode> {
             Command::Contract(command) => command.run(output),
             Command::Gas(command) => command.run(output),
             Command::Db(command) => command.run(output),
-            Command::Trace(command) => command.run(&connect()?, output).await,
+            Command::Trace(command) => command.run(connect, output).await,
+            Command::Profile(command) => command.run(&connect()?, output).await,
             Command::Proof(command) => command.run(connect, output).await,
             Command::Methods(command) => command.run(&connect()?, output).await,
             Command::Account(command) => command.run(&connect()?, output).await,

@@ -1,13 +1,23 @@
 //! `slackline trace`.
 
+use super::codes::{Codes, Debug};
+use super::db::chain;
+use super::gas::Exact;
 use super::names::Names;
 use super::output::{Output, Table, grouped, print, printable};
 use super::remote::Remote;
 use super::words::{self, Description};
+use anyhow::Context;
 use clap::Args;
-use slackline_executor::trace::{Access, AccessKind, CallEnded, CallTrace, Step};
-use slackline_executor::{Address, Event, Hash};
+use slackline_abi::Contract;
+use slackline_executor::sandbox::INIT;
+use slackline_executor::trace::{Access, AccessKind, CallEnded, CallTrace, Detail, Step};
+use slackline_executor::{Address, Chain, Event, Hash};
+use slackline_gas::Profile;
+use slackline_node::rpc::types::TraceJson;
+use slackline_testkit::record::{Execution, Kind};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What is shown of a key or of bytes that nobody can decode.
@@ -17,12 +27,33 @@ const SHOWN_BYTES: usize = 40;
 pub(crate) struct Trace {
     /// The transaction's hash.
     hash: Hash,
+    /// Show what each function has used, exactly, instead of the calls. What asks for a file of that asks for it too.
+    #[arg(long)]
+    profile: bool,
+    /// Look into the directory of a node that is not running, instead of asking one.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    exact: Exact,
+    #[command(flatten)]
+    debug: Debug,
 }
 
 impl Trace {
-    pub(crate) async fn run(self, remote: &Remote, output: &Output) -> anyhow::Result<ExitCode> {
-        let names = remote.names().await?;
-        let traced = remote.client().trace(&self.hash).await?;
+    pub(crate) async fn run(
+        self,
+        connect: impl FnOnce() -> anyhow::Result<Remote>,
+        output: &Output,
+    ) -> anyhow::Result<ExitCode> {
+        let source = match &self.data_dir {
+            Some(dir) => Source::Directory(Box::new(chain(dir)?)),
+            None => Source::Node(connect()?),
+        };
+        if self.profile || self.exact.is_wanted() {
+            return self.profiled(&source, output).await;
+        }
+        let names = source.names().await?;
+        let traced = source.trace(self.hash, Detail::Calls).await?;
         if output.is_json() {
             print(&(serde_json::to_string_pretty(&traced)? + "\n"))?;
             return Ok(ExitCode::SUCCESS);
@@ -47,7 +78,7 @@ impl Trace {
                 contracts(call, &mut called);
                 let mut descriptions = BTreeMap::new();
                 for contract in called {
-                    let description = words::of_contract(remote, &contract).await;
+                    let description = source.description(&contract).await;
                     let description = description.unwrap_or_else(|error| Err(error.to_string()));
                     descriptions.insert(contract, description);
                 }
@@ -60,6 +91,114 @@ impl Trace {
         }
         print(&text)?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Trace {
+    async fn profiled(&self, source: &Source, output: &Output) -> anyhow::Result<ExitCode> {
+        let mut codes = Codes::new(&self.debug)?;
+        let traced = source.trace(self.hash, Detail::Functions).await?;
+        let call = traced
+            .call
+            .context("it calls no contract: there is nothing to profile")?;
+        let mut calls = vec![&call];
+        while let Some(call) = calls.pop() {
+            calls.extend(call.calls());
+            if codes.records.codes.contains_key(&call.code) {
+                continue;
+            }
+            let code = match source.code(call.code).await {
+                Ok(code) => code,
+                // A deployment that failed has left none.
+                Err(_) => source.code(self.hash).await?,
+            };
+            codes.add(call.code, &code)?;
+        }
+        codes.check()?;
+        let names = codes.records.names();
+        let name = names.get(&call.code).cloned().unwrap_or_default();
+        let title = format!("{}.{} {}", name, call.method, self.hash);
+        let used = traced.receipt.fuel_used;
+        codes.records.executions.push(Execution {
+            program: String::new(),
+            test: String::new(),
+            order: 0,
+            kind: match call.method == INIT {
+                true => Kind::Deploy,
+                false => Kind::Call,
+            },
+            scopes: Vec::new(),
+            sizes: Vec::new(),
+            contract: Some(call.contract),
+            code: Some(call.code),
+            method: Some(call.method.clone()),
+            args: None,
+            fuel_limit: call.fuel_limit,
+            fuel_used: used,
+            intrinsic: used.saturating_sub(call.fuel_used),
+            outcome: String::new(),
+            least_limit: None,
+            trace: Some(call),
+        });
+        let profile = Profile::of(&codes.records, |_| true)?;
+        let hint = "--debug FILE says where they are";
+        self.exact
+            .show(&profile, &printable(&title), hint, output)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Where the chain is.
+enum Source {
+    Node(Remote),
+    Directory(Box<Chain>),
+}
+
+impl Source {
+    async fn names(&self) -> anyhow::Result<Names> {
+        Ok(match self {
+            Source::Node(remote) => remote.names().await?,
+            Source::Directory(chain) => Names::on_chain(chain.genesis().chain_id),
+        })
+    }
+
+    async fn trace(&self, hash: Hash, detail: Detail) -> anyhow::Result<TraceJson> {
+        match self {
+            Source::Node(remote) => Ok(match detail {
+                Detail::Calls => remote.client().trace(&hash).await?,
+                Detail::Functions => remote.client().trace_functions(&hash).await?,
+            }),
+            Source::Directory(chain) => {
+                let traced = chain.trace_transaction(&hash, detail)?;
+                let (receipt, call) =
+                    traced.context("no block has a transaction with this hash")?;
+                Ok(TraceJson {
+                    receipt: (&receipt).into(),
+                    call,
+                })
+            }
+        }
+    }
+
+    async fn description(&self, contract: &Address) -> anyhow::Result<Description> {
+        match self {
+            Source::Node(remote) => words::of_contract(remote, contract).await,
+            Source::Directory(chain) => Ok(match chain.abi(contract)? {
+                Some(abi) => Contract::from_json(&abi).map_err(|error| error.to_string()),
+                None => Err("the contract has no description".to_owned()),
+            }),
+        }
+    }
+
+    /// The code with a hash, or that of the deployment with it.
+    async fn code(&self, hash: Hash) -> anyhow::Result<Vec<u8>> {
+        match self {
+            Source::Node(remote) => Ok(remote.client().code(&hash).await?),
+            Source::Directory(chain) => {
+                let code = chain.code(&hash)?;
+                code.with_context(|| format!("there is no code with hash {hash}"))
+            }
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Answers made of what only a node has.
 
 use slackline_client::types::{
-    ConsensusJson, FootprintJson, FoundEventJson, HexBytes, MeteringJson, Mode, ViewJson,
+    ConsensusJson, FootprintJson, FoundEventJson, FunctionSamplesJson, HexBytes, MeteringJson,
+    Mode, SamplesJson, ViewJson,
 };
+use slackline_executor::sample::Samples;
 use slackline_executor::trace::{AccessKind, CallTrace, Step};
 use slackline_executor::{EventAt, EventPosition, MeteringStats, ViewResult};
 use std::collections::BTreeMap;
@@ -45,6 +47,25 @@ pub(super) fn event(found: &EventAt) -> FoundEventJson {
         event_index: found.position.event,
         transaction: found.transaction,
         event: (&found.event).into(),
+    }
+}
+
+/// What sampling has found.
+pub(super) fn samples(samples: Samples) -> SamplesJson {
+    let functions = samples.functions.into_iter();
+    let mut functions: Vec<_> = functions
+        .map(|((code, function), of)| FunctionSamplesJson {
+            code,
+            function,
+            name: of.name,
+            samples: of.samples,
+            fuel: of.fuel,
+        })
+        .collect();
+    functions.sort_by_key(|of| std::cmp::Reverse(of.samples));
+    SamplesJson {
+        functions,
+        lost: samples.lost,
     }
 }
 

@@ -4,6 +4,7 @@ use crate::producer::{Dropped, SubmitError};
 use crate::views::WorkError;
 pub use slackline_client::RpcError;
 use slackline_client::types::Amount;
+use slackline_executor::sample::SamplingError;
 use slackline_executor::{AdmitError, ExecutionError, StoreError, ViewError};
 use std::borrow::Borrow;
 
@@ -133,6 +134,17 @@ pub(crate) fn of_store(error: impl Borrow<StoreError>) -> RpcError {
         _ => RpcError::Storage {
             reason: error.to_string(),
         },
+    }
+}
+
+/// Of sampling.
+pub(crate) fn of_sampling(error: SamplingError) -> RpcError {
+    let reason = error.to_string();
+    match error {
+        SamplingError::NoChecks(_) => RpcError::NoSamples { reason },
+        SamplingError::Running => RpcError::TryAgainLater { reason },
+        // No thread, as when there is no memory.
+        _ => RpcError::Internal { reason },
     }
 }
 

@@ -5,13 +5,15 @@
 
 use super::answers::{self, cursor, footprint, parse_cursor};
 use super::api::{
-    ApiServer, DEFAULT_EVENTS, DEFAULT_TIMEOUT_MS, DEFAULT_VIEW_FUEL, MAX_EVENTS, MAX_TIMEOUT_MS,
+    ApiServer, DEFAULT_EVENTS, DEFAULT_SAMPLE_US, DEFAULT_TIMEOUT_MS, DEFAULT_VIEW_FUEL,
+    MAX_EVENTS, MAX_PROFILE_S, MAX_TIMEOUT_MS, MIN_SAMPLE_US,
 };
-use super::error::{RpcError, of_admission, of_drop, of_store, of_view};
+use super::error::{RpcError, of_admission, of_drop, of_sampling, of_store, of_view};
 use super::types::{
-    AbiJson, AccountJson, BlockJson, BlockNewsJson, EventsJson, FoundEventJson, MempoolJson,
-    MethodsJson, NodeState, ParamsJson, ReceiptJson, SimulationJson, StatusJson, SubmitStatus,
-    Submitted, TraceJson, TransactionAnswer, TransactionStatus, ViewJson, WaitUntil, parse_hex,
+    AbiJson, AccountJson, BlockJson, BlockNewsJson, CodeJson, EventsJson, FoundEventJson, HexBytes,
+    MempoolJson, MethodsJson, NodeState, ParamsJson, ReceiptJson, SamplesJson, SimulationJson,
+    StatusJson, SubmitStatus, Submitted, TraceJson, TransactionAnswer, TransactionStatus, ViewJson,
+    WaitUntil, parse_hex,
 };
 use crate::metrics::Metrics;
 use crate::ops::Sources;
@@ -30,7 +32,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Mutex, OwnedMutexGuard, broadcast, mpsc};
 
 /// What may be under way to a subscriber before it has to read, in bytes, if all messages are like the last one. More than one message only.
 const UNREAD_BYTES: usize = 4 << 20;
@@ -45,6 +47,8 @@ pub struct Handler {
     consensus: Option<Arc<Handle>>,
     gossip: Option<slackline_gossip::Handle>,
     max_view_fuel: u64,
+    /// Held by who profiles: that takes long, or what there is one of.
+    profiling: Arc<Mutex<()>>,
     started: Instant,
     /// Dropped after the rest, and never used: its receiver hears when no connection needs the chain any more.
     _gone: mpsc::Sender<()>,
@@ -77,6 +81,7 @@ impl Handler {
             consensus: sources.consensus,
             gossip: sources.gossip,
             max_view_fuel,
+            profiling: Arc::default(),
             started: Instant::now(),
             _gone: gone,
         }
@@ -159,6 +164,14 @@ impl Handler {
             },
         };
         Ok(Submitted::refused(hash, error))
+    }
+
+    /// The right to profile.
+    fn profiling(&self) -> Result<OwnedMutexGuard<()>, RpcError> {
+        let held = self.profiling.clone().try_lock_owned();
+        held.map_err(|_held| RpcError::TryAgainLater {
+            reason: "another profile is being made".to_owned(),
+        })
     }
 
     /// The reason if the node has failed.
@@ -370,10 +383,22 @@ impl ApiServer for Handler {
         self.chain.prove(&key, height).map_err(of_store)
     }
 
-    async fn trace_transaction(&self, hash: String) -> Result<TraceJson, RpcError> {
+    async fn trace_transaction(
+        &self,
+        hash: String,
+        functions: Option<bool>,
+    ) -> Result<TraceJson, RpcError> {
         let parsed = parse("hash", &hash)?;
+        let (detail, profiling) = match functions {
+            Some(true) => (Detail::Functions, Some(self.profiling()?)),
+            _ => (Detail::Calls, None),
+        };
         let chain = self.chain.clone();
-        let tracing = move || chain.trace_transaction(&parsed, Detail::Calls);
+        let tracing = move || {
+            // Until it is done, also when nobody waits for it any more.
+            let _profiling = profiling;
+            chain.trace_transaction(&parsed, detail)
+        };
         match self.views.run(tracing).await? {
             Ok(Some((receipt, call))) => Ok(TraceJson {
                 receipt: (&receipt).into(),
@@ -385,6 +410,53 @@ impl ApiServer for Handler {
             )),
             Err(error) => Err(of_view(&ViewError::Execution(error))),
         }
+    }
+
+    async fn profile_node(
+        &self,
+        seconds: u64,
+        interval_us: Option<u64>,
+    ) -> Result<SamplesJson, RpcError> {
+        /// So often what was found is taken out of the ring.
+        const COLLECT: Duration = Duration::from_millis(500);
+        if !(1..=MAX_PROFILE_S).contains(&seconds) {
+            return Err(invalid("seconds", format!("between 1 and {MAX_PROFILE_S}")));
+        }
+        let interval_us = interval_us.unwrap_or(DEFAULT_SAMPLE_US);
+        if !(MIN_SAMPLE_US..=1_000_000).contains(&interval_us) {
+            let reason = format!("between {MIN_SAMPLE_US} and 1000000");
+            return Err(invalid("interval_us", reason));
+        }
+        let _profiling = self.profiling()?;
+        let sampling = self.chain.sample(Duration::from_micros(interval_us));
+        let mut sampling = sampling.map_err(of_sampling)?;
+        let mut health = self.producer.health();
+        let end = tokio::time::Instant::now() + Duration::from_secs(seconds);
+        while tokio::time::Instant::now() < end {
+            let pause = (tokio::time::Instant::now() + COLLECT).min(end);
+            tokio::select! {
+                () = tokio::time::sleep_until(pause) => {}
+                // An error says that nobody can say so any more.
+                _ = health.wait_for(|health| *health == Health::Stopping) => {
+                    return Err(RpcError::NodeStopping);
+                }
+            }
+            let collecting = tokio::task::spawn_blocking(move || {
+                sampling.collect();
+                sampling
+            });
+            sampling = collecting.await.map_err(|error| RpcError::Internal {
+                reason: error.to_string(),
+            })?;
+        }
+        Ok(answers::samples(sampling.finish()))
+    }
+
+    fn get_code(&self, hash: String) -> Result<CodeJson, RpcError> {
+        let hash = parse("hash", &hash)?;
+        let code = self.chain.code(&hash).map_err(of_store)?.map(HexBytes);
+        let code = code.ok_or(RpcError::NoCode { hash })?;
+        Ok(CodeJson { code })
     }
 
     fn get_methods(&self, contract: String) -> Result<MethodsJson, RpcError> {

@@ -1,9 +1,13 @@
 //! `slackline gas`, on records as the testkit writes them.
 
-use crate::cli::seen;
-use crate::process::slackline;
+use crate::cli::{cell, seen};
+use crate::process::{Dev, slackline};
+use crate::support::{client, node, refusal, wasm};
 use serde_json::{Value, json};
 use slackline_executor::{Address, Hash};
+use slackline_node::rpc::api::ApiClient;
+use slackline_node::rpc::types::SamplesJson;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -171,4 +175,301 @@ fn a_suite_without_anything_to_measure_is_an_error() {
         assert!(error.contains(expected), "{args:?}: {error}");
     }
     assert!(!dir.path().join(".gas-snapshot").exists());
+}
+
+/// A contract that spends its time in one function.
+const BURNER: &str = r#"(module $burner
+    (memory (export "memory") 1)
+    (func $cold (param $n i64) (result i64)
+        (i64.rotl (i64.mul (local.get $n) (i64.const 0x9e3779b97f4a7c15)) (i64.const 7)))
+    (func $hot (param $n i64) (result i64)
+        (local $i i64)
+        (loop $l
+            (local.set $n (i64.xor (i64.mul (local.get $n) (i64.const 31)) (local.get $i)))
+            (local.set $i (i64.add (local.get $i) (i64.const 1)))
+            (br_if $l (i64.lt_u (local.get $i) (i64.const 1000))))
+        (local.get $n))
+    (func $work (param $rounds i64)
+        (local $n i64)
+        (loop $l
+            (local.set $n (call $cold (call $hot (local.get $n))))
+            (local.set $rounds (i64.sub (local.get $rounds) (i64.const 1)))
+            (br_if $l (i64.ne (local.get $rounds) (i64.const 0)))))
+    (func $little (export "little") (call $work (i64.const 3)))
+    (func $endless (export "endless") (call $work (i64.const -1)))
+    (func $trapped (export "trapped") (call $work (i64.const 1)) unreachable)
+)"#;
+
+/// What is found executing in a node at work is what the exact profile of a transaction says uses the fuel.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn samples_agree_with_exact_profiles() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let dev = Dev::start(None);
+    // As contracts are deployed: without names.
+    let named = wasm(BURNER);
+    fs::write(path("burner.debug.wasm"), &named).unwrap();
+    let bare = slackline_contract_build::strip(&named).unwrap();
+    fs::write(path("burner.wasm"), bare).unwrap();
+    let (code, out, error) = seen(dev.run(&["deploy", &path("burner.wasm")]));
+    assert_eq!(code, 0, "{error}");
+    let contract = cell(&out, "contract").to_owned();
+    let transaction = |method: &str| {
+        let (_, out, _) = seen(dev.run(&["call", &contract, method, "--fuel-limit", "2000000"]));
+        let used = cell(&out, "fuel used").split(' ').next().unwrap();
+        let used: u64 = used.replace(',', "").parse().unwrap();
+        (cell(&out, "transaction").to_owned(), used)
+    };
+
+    let (hash, used) = transaction("little");
+    let trace = [
+        "trace",
+        hash.as_str(),
+        "--profile",
+        "--debug",
+        &path("burner.debug.wasm"),
+    ];
+    let (code, out, error) = seen(dev.run(&[&trace[..], &["--json"]].concat()));
+    assert_eq!(code, 0, "{error}");
+    assert!(error.contains("there are names, but no lines"), "{error}");
+    let profile: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(profile["fuel"], used);
+    let rows = profile["functions"].as_array().unwrap();
+    let own = |row: &Value| {
+        (
+            row["own"].as_u64().unwrap(),
+            row["function"].as_str().unwrap().to_owned(),
+        )
+    };
+    let exact: BTreeMap<u64, String> = rows.iter().map(own).filter(|(own, _)| *own > 0).collect();
+    let functions: BTreeSet<&str> = exact.values().map(String::as_str).collect();
+    let wasm = ["little", "work", "hot", "cold"];
+    assert!(
+        wasm.iter().all(|name| functions.contains(name)),
+        "{functions:?}"
+    );
+    let hottest = exact
+        .values()
+        .rfind(|name| wasm.contains(&name.as_str()))
+        .unwrap();
+
+    // The files, and the same fuel in each.
+    let files = [
+        "--flamegraph",
+        &path("t.svg"),
+        "--folded",
+        &path("t.folded"),
+        "--pprof",
+        &path("t.pb"),
+    ];
+    let (code, out, _) = seen(dev.run(&[&trace[..4], &[trace[4]], &files[..]].concat()));
+    assert!(
+        code == 0 && out.starts_with(&format!("{} fuel in ", grouped(used))),
+        "{out}"
+    );
+    let folded = fs::read_to_string(path("t.folded")).unwrap();
+    assert!(folded.contains(";little;work;hot "), "{folded}");
+    let fuel = folded
+        .lines()
+        .map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap());
+    assert_eq!(fuel.sum::<u64>(), used);
+    assert!(
+        fs::read_to_string(path("t.svg"))
+            .unwrap()
+            .contains("</svg>")
+    );
+
+    // Without names; with those of other code; of what ended otherwise; of what runs no contract.
+    let (code, out, error) = seen(dev.run(&trace[..3]));
+    assert!(code == 0 && out.contains("function 1"), "{out}");
+    assert!(
+        error.contains("neither debug information nor names") && error.contains("--debug"),
+        "{error}"
+    );
+    let token = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../target/contracts/token.wasm"
+    );
+    let (code, _, error) = seen(dev.run(&["trace", &hash, "--profile", "--debug", token]));
+    assert!(
+        code == 2 && error.contains("token.wasm is of other code"),
+        "{error}"
+    );
+    for method in ["trapped", "endless"] {
+        let (hash, used) = transaction(method);
+        let (code, out, error) = seen(dev.run(&["trace", &hash, "--profile", "--json"]));
+        assert_eq!(code, 0, "{error}");
+        let profile: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(profile["fuel"], used, "{method}");
+    }
+    let (_, out, _) = seen(dev.run(&["transfer", "bob", "1"]));
+    let (code, _, error) = seen(dev.run(&["trace", cell(&out, "transaction"), "--profile"]));
+    assert!(
+        code == 2 && error.contains("it calls no contract"),
+        "{error}"
+    );
+
+    // The node at work.
+    let client = client(&dev.url());
+    let looking = client.clone();
+    let view = contract.clone();
+    let load = tokio::spawn(async move {
+        loop {
+            let view =
+                looking.call_view(view.clone(), "endless".to_owned(), None, None, None, None);
+            view.await.unwrap();
+        }
+    });
+    let mut samples = 0;
+    let mut found = BTreeMap::new();
+    while samples < 100 {
+        let sampled = client.profile_node(1, Some(500)).await.unwrap();
+        for of in sampled.functions {
+            samples += of.samples;
+            *found.entry((of.code, of.function)).or_insert(0) += of.samples;
+        }
+    }
+    let files = [
+        "--debug",
+        &path("burner.debug.wasm"),
+        "--folded",
+        &path("s.folded"),
+    ];
+    let sample = [
+        &["profile", "--seconds", "1", "--interval", "500"],
+        &files[..],
+    ]
+    .concat();
+    let shown = loop {
+        let (code, out, error) = seen(dev.run(&sample));
+        match code {
+            0 => break out,
+            // Nothing was found in this second.
+            _ => assert!(error.contains("no contract was found executing"), "{error}"),
+        }
+    };
+    load.abort();
+    let folded = fs::read_to_string(path("s.folded")).unwrap();
+    for line in folded.lines() {
+        let name = line.rsplit_once(' ').unwrap().0.rsplit_once(';').unwrap().1;
+        assert!(functions.contains(name) || name == "endless", "{line}");
+    }
+    let first = shown.lines().nth(2).unwrap();
+    assert!(first.contains(hottest.as_str()), "{shown}");
+    // By index: the second function of the code is the hottest.
+    let (hot, _) = found.iter().max_by_key(|(_, samples)| **samples).unwrap();
+    assert_eq!((hottest.as_str(), hot.1), ("hot", 1), "{found:?}");
+}
+
+/// As tables show numbers.
+fn grouped(number: u64) -> String {
+    slackline_gas::table::grouped(number)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_profile_is_made_at_a_time_and_stopping_ends_it() {
+    let (node, client) = node().await;
+    let nothing = Hash::default().to_string();
+    for (seconds, interval) in [(0, None), (61, None), (1, Some(99))] {
+        let (code, data) = refusal(client.profile_node(seconds, interval).await);
+        assert_eq!((code, &data["kind"]), (-32602, &json!("invalid_params")));
+    }
+    let (code, data) = refusal(client.get_code(nothing.clone()).await);
+    assert_eq!((code, &data["kind"]), (1018, &json!("no_code")));
+    // A trace with functions needs what the profile has. It may have been there first.
+    let running = loop {
+        let profiling = client.clone();
+        let profiling = tokio::spawn(async move { profiling.profile_node(60, None).await });
+        let busy = loop {
+            let traced = client.trace_transaction(nothing.clone(), Some(true)).await;
+            match refusal(traced) {
+                (1301, data) => {
+                    assert_eq!(data["reason"], "another profile is being made");
+                    break true;
+                }
+                (code, _) => assert_eq!(code, -32602),
+            }
+            if profiling.is_finished() {
+                break false;
+            }
+        };
+        if busy {
+            break profiling;
+        }
+        assert_eq!(refusal(profiling.await.unwrap()).0, 1301);
+    };
+    node.stop().await.unwrap();
+    let (code, _) = refusal::<SamplesJson>(running.await.unwrap());
+    assert_eq!(code, 1302);
+}
+
+/// What calls cost in a report is what they cost on a node.
+#[test]
+fn calls_from_a_file_cost_what_a_node_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("burner.wasm"), wasm(BURNER)).unwrap();
+    let calls = r#"{"calls": 1}
+{"deploy": "burner", "wasm": "burner.wasm", "from": "alice", "unmetered": true}
+{"call": "burner.little", "from": "bob"}
+{"view": "burner.little"}
+"#;
+    fs::write(path("a.calls"), calls).unwrap();
+    let (code, out, error) = gas(&[
+        "report",
+        "--calls",
+        &path("a.calls"),
+        "--functions",
+        "--json",
+    ]);
+    assert_eq!((code, error.as_str()), (0, ""));
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let contract = report["contracts"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .next()
+        .unwrap();
+    let used = contract.1["methods"]["little"]["transaction"]["max"]
+        .as_u64()
+        .unwrap();
+    assert!(out.contains("\"hot\": {"), "{out}");
+
+    let dev = Dev::start(None);
+    let (_, out, _) = seen(dev.run(&["deploy", &path("burner.wasm")]));
+    let (_, out, _) = seen(dev.run(&["call", cell(&out, "contract"), "little"]));
+    let on_node = cell(&out, "fuel used").split(' ').next().unwrap();
+    assert_eq!(on_node, grouped(used));
+
+    // A directory of them, with other code; what is wrong; and names only.
+    let bare =
+        slackline_contract_build::strip(&wasm(&BURNER.replace("const 3", "const 4"))).unwrap();
+    fs::write(path("other.wasm"), bare).unwrap();
+    let other = format!("burner={}", path("other.wasm"));
+    let dir = dir.path().to_str().unwrap();
+    let (code, out, error) = gas(&["profile", "--calls", dir, "--code", &other]);
+    assert!(code == 0 && out.contains("function 1"), "{out}{error}");
+    assert!(
+        error.contains("neither debug information nor names"),
+        "{error}"
+    );
+    let (code, _, error) = gas(&["profile", "--calls", &path("a.calls")]);
+    assert!(
+        code == 0 && error.contains("there are names, but no lines"),
+        "{error}"
+    );
+    let (code, _, error) = gas(&["profile", "--calls", &path("a.calls"), "--only", "x.y"]);
+    assert!(code == 2 && error.contains("\"x.y\""), "{error}");
+    fs::write(
+        path("a.calls"),
+        calls.replace("burner.little", "burned.little"),
+    )
+    .unwrap();
+    let (code, _, error) = gas(&["report", "--calls", &path("a.calls")]);
+    assert!(
+        code == 2 && error.contains("a.calls, line 3: \"burned\" is no account"),
+        "{error}"
+    );
+    let (code, _, error) = gas(&["report", "--calls", &path("burner.wasm")]);
+    assert_eq!(code, 2, "{error}");
 }

@@ -76,7 +76,12 @@ async fn methods_take_and_return_what_the_document_says() {
         "hash": put.transaction, "address": alice.address(), "account": alice.address(), "caller": alice.address(), "contract": contract,
         "method": "get", "input": "", "fuel_limit": 1_000_000, "height": 1, "topic": "ab".repeat(32), "from_height": 0, "to_height": 9,
         "after": "0-0-0", "limit": 5, "key": format!("61{}", alice.address()),
+        "functions": true, "seconds": 1, "interval_us": 100,
     });
+    let traced: Value = {
+        let params = Map::from_iter([("hash".to_owned(), json!(put.transaction))]);
+        ask(&client, "trace_transaction", &params).await.unwrap()
+    };
     let mut asked = 0;
     let methods = document["methods"].as_array().unwrap();
     // What changes the state comes last.
@@ -90,6 +95,9 @@ async fn methods_take_and_return_what_the_document_says() {
         for param in params {
             let param = param["name"].as_str().unwrap();
             given.insert(param.to_owned(), values[param].clone());
+        }
+        if name == "get_code" {
+            given["hash"] = traced["call"]["code"].clone();
         }
         let params = params.iter().map(|param| {
             let required = param["required"].as_bool().unwrap();

@@ -61,8 +61,16 @@ impl Diff {
             let after = match &self.after {
                 Some(after) => read(after)?,
                 None => {
-                    let recorded = self.suite.run(&self.dir, Wanted::default())?;
-                    Report::of(&recorded.records)
+                    let wanted = Wanted {
+                        profile: !before.functions.is_empty(),
+                        ..Wanted::default()
+                    };
+                    let recorded = self.suite.run(&self.dir, wanted)?;
+                    let mut after = Report::of(&recorded.records);
+                    if wanted.profile {
+                        after.add_functions(&recorded.records)?;
+                    }
+                    after
                 }
             };
             let diff = before.diff(&after);

@@ -7,6 +7,8 @@ mod report;
 mod snapshot;
 mod suite;
 
+pub(super) use profile::{Exact, Files};
+
 use super::output::Output;
 use clap::{Args, Subcommand};
 use slackline_gas::Format;
@@ -40,14 +42,14 @@ impl Gas {
 
 /// How tables are written.
 #[derive(Debug, Args)]
-struct Style {
+pub(super) struct Style {
     /// Print tables as Markdown, for a comment on a pull request.
     #[arg(long, visible_alias = "markdown")]
     md: bool,
 }
 
 impl Style {
-    fn format(&self) -> Format {
+    pub(super) fn format(&self) -> Format {
         match self.md {
             true => Format::Markdown,
             false => Format::Text,

@@ -26,6 +26,15 @@ pub(crate) struct Profile {
     /// Deployments too.
     #[arg(long)]
     deployments: bool,
+    #[command(flatten)]
+    exact: Exact,
+    #[command(flatten)]
+    suite: Suite,
+}
+
+/// Files that a profile is written to.
+#[derive(Debug, Args)]
+pub(crate) struct Files {
     /// Write a flame graph (SVG).
     #[arg(long, value_name = "FILE")]
     flamegraph: Option<PathBuf>,
@@ -38,6 +47,13 @@ pub(crate) struct Profile {
     /// Write stacks in one line each, as other flame graph tools read them.
     #[arg(long, value_name = "FILE")]
     folded: Option<PathBuf>,
+}
+
+/// How an exact profile is shown.
+#[derive(Debug, Args)]
+pub(crate) struct Exact {
+    #[command(flatten)]
+    files: Files,
     /// Write the source with what each line has used; without FILE, print it.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     lines: Option<PathBuf>,
@@ -49,8 +65,6 @@ pub(crate) struct Profile {
     top: usize,
     #[command(flatten)]
     style: Style,
-    #[command(flatten)]
-    suite: Suite,
 }
 
 impl Profile {
@@ -88,35 +102,67 @@ impl Profile {
                 " in a test with {test:?} in its name"
             ))
         );
-        for (name, known) in profile.poor() {
-            let has = match known {
-                Known::Nothing => "neither debug information nor names: its functions have numbers",
-                _ => "no debug information: there are names, but no lines and no inlined functions",
-            };
-            eprintln!(
-                "warning: the code of {name} has {has}. Deploy it with `slackline_testkit::contract!()`, which keeps them"
-            );
-        }
         let title = self.only.as_deref().unwrap_or("all transactions and views");
+        let hint = "Deploy it with `slackline_testkit::contract!()`, which keeps them";
+        self.exact.show(&profile, title, hint, output)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Files {
+    /// Whether any is asked for.
+    pub(crate) fn are_wanted(&self) -> bool {
+        let all = [
+            &self.flamegraph,
+            &self.speedscope,
+            &self.pprof,
+            &self.folded,
+        ];
+        all.into_iter().any(Option::is_some)
+    }
+
+    pub(crate) fn write(&self, profile: &GasProfile, title: &str) -> anyhow::Result<()> {
         let write = |file: &Option<PathBuf>, contents: &dyn Fn() -> anyhow::Result<Vec<u8>>| {
             let Some(file) = file else { return Ok(()) };
             std::fs::write(file, contents()?).with_context(|| file.display().to_string())
         };
-        let picture = || {
-            Ok(profile
-                .flamegraph(&format!("fuel of {title}"))?
-                .into_bytes())
-        };
-        write(&self.flamegraph, &picture)?;
+        write(&self.flamegraph, &|| {
+            Ok(profile.flamegraph(title)?.into_bytes())
+        })?;
         write(&self.speedscope, &|| {
             Ok(profile.speedscope(title).into_bytes())
         })?;
         write(&self.pprof, &|| Ok(profile.pprof()))?;
         write(&self.folded, &|| {
             Ok((profile.folded().join("\n") + "\n").into_bytes())
-        })?;
+        })
+    }
+}
+
+impl Exact {
+    /// Whether anything is asked for that only a profile has.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.files.are_wanted() || self.lines.is_some()
+    }
+
+    /// Writes the files, and prints a table, JSON, or the source. `hint` says how to get debug information that is missing.
+    pub(crate) fn show(
+        &self,
+        profile: &GasProfile,
+        title: &str,
+        hint: &str,
+        output: &Output,
+    ) -> anyhow::Result<()> {
+        for (name, known) in profile.poor() {
+            let has = match known {
+                Known::Nothing => "neither debug information nor names: its functions have numbers",
+                _ => "no debug information: there are names, but no lines and no inlined functions",
+            };
+            eprintln!("warning: the code of {name} has {has}. {hint}");
+        }
+        self.files.write(profile, &format!("fuel of {title}"))?;
         if let Some(to) = &self.lines {
-            let listing = self.listing(&profile);
+            let listing = self.listing(profile);
             if to.as_os_str() == "-" {
                 print(&listing)?;
             } else {
@@ -144,14 +190,17 @@ impl Profile {
                 let part = |fuel: u64| format!("{:.1}", fuel as f64 / all as f64 * 100.0);
                 table.row([name, grouped(own), part(own), grouped(total), part(total)]);
             }
+            let of = match profile.executions() {
+                1 => title.to_owned(),
+                many => format!("{} transactions and views", grouped(many)),
+            };
             print(&format!(
-                "{} fuel in {} transactions and views\n{}",
+                "{} fuel in {of}\n{}",
                 grouped(all),
-                grouped(profile.executions()),
                 table.render(self.style.format())
             ))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     fn listing(&self, profile: &GasProfile) -> String {

@@ -20,6 +20,9 @@ pub(crate) struct Report {
     /// Show each host function.
     #[arg(long)]
     host: bool,
+    /// Record what each function uses too, which takes longer: --save, --json and `slackline gas diff` have it.
+    #[arg(long)]
+    functions: bool,
     /// Write the report as JSON to this file too, for `slackline gas diff`.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -31,8 +34,15 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn run(self, output: &Output) -> anyhow::Result<ExitCode> {
-        let recorded = self.suite.run(&self.dir, Wanted::default())?;
+        let wanted = Wanted {
+            profile: self.functions,
+            ..Wanted::default()
+        };
+        let recorded = self.suite.run(&self.dir, wanted)?;
         let mut report = GasReport::of(&recorded.records);
+        if self.functions {
+            report.add_functions(&recorded.records)?;
+        }
         if let Some(wanted) = &self.only {
             report
                 .only(wanted)

@@ -5,7 +5,8 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use slackline_gas::Records;
-use slackline_testkit::record::{GAS_DIR, GAS_LIMITS, GAS_PROFILE};
+use slackline_testkit::calls::{GAS_CALLS, replay};
+use slackline_testkit::record::{GAS_DIR, GAS_LIMITS, GAS_PROFILE, Recording};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,6 +24,16 @@ pub(super) struct Suite {
     /// Run nothing: read what an earlier run has recorded with `--keep`, or with SLACKLINE_GAS_DIR set.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["command", "keep", "args"])]
     from: Option<PathBuf>,
+    /// Run no tests: make the calls of a file, or of the files `*.calls` of a directory. docs/gas.md has the format.
+    #[arg(long, value_name = "FILE|DIR", conflicts_with_all = ["command", "from", "args"])]
+    calls: Option<PathBuf>,
+    /// With --calls, deploy this code for the contract that they deploy under that name.
+    #[arg(long, value_name = "NAME=WASM", requires = "calls", value_parser = code)]
+    code: Vec<(String, PathBuf)>,
+    /// Write what the tests call into this directory, for --calls: a file for each test, and the code that they deploy. The directory must
+    /// be empty or missing.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["calls", "from"])]
+    record: Option<PathBuf>,
     /// Keep what is recorded: in this directory, which must be empty or missing.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -66,15 +77,8 @@ impl Suite {
         let temporary;
         let directory = match &self.keep {
             Some(keep) => {
-                std::fs::create_dir_all(keep).with_context(|| keep.display().to_string())?;
-                let mut entries = keep.read_dir()?;
-                ensure!(
-                    entries.next().is_none(),
-                    "{} is not empty: records of several runs would be counted together",
-                    keep.display()
-                );
                 temporary = None;
-                keep.canonicalize()?
+                empty(keep)?
             }
             None => {
                 let made = tempfile::tempdir().context("no temporary directory")?;
@@ -83,8 +87,24 @@ impl Suite {
                 path
             }
         };
+        if let Some(calls) = &self.calls {
+            self.replay(calls, &directory, wanted)?;
+            let records = Records::read(&directory)?;
+            ensure!(
+                !records.executions.is_empty(),
+                "{} has no call that is metered: there is nothing to measure",
+                calls.display()
+            );
+            return Ok(Recorded {
+                records,
+                _directory: temporary,
+            });
+        }
         let mut command = self.test_command(dir)?;
         command.env(GAS_DIR, &directory);
+        if let Some(record) = &self.record {
+            command.env(GAS_CALLS, empty(record)?);
+        }
         if wanted.limits {
             command.env(GAS_LIMITS, "1");
         }
@@ -114,6 +134,53 @@ impl Suite {
             records,
             _directory: temporary,
         })
+    }
+
+    /// Makes recorded calls, which are recorded again in `directory`.
+    fn replay(&self, calls: &Path, directory: &Path, wanted: Wanted) -> anyhow::Result<()> {
+        let mut files = Vec::new();
+        if calls.is_dir() {
+            for entry in calls
+                .read_dir()
+                .with_context(|| calls.display().to_string())?
+            {
+                let path = entry?.path();
+                if path
+                    .extension()
+                    .is_some_and(|extension| extension == "calls")
+                {
+                    files.push(path);
+                }
+            }
+            ensure!(
+                !files.is_empty(),
+                "{} has no files of calls (*.calls): a test run writes them with --record DIR",
+                calls.display()
+            );
+            files.sort();
+        } else {
+            files.push(calls.to_owned());
+        }
+        let read = |(name, path): &(String, PathBuf)| {
+            let code = std::fs::read(path).with_context(|| path.display().to_string())?;
+            anyhow::Ok((name.clone(), code))
+        };
+        let codes = self.code.iter().map(read).collect::<Result<_, _>>()?;
+        let recording = Recording {
+            directory: directory.to_owned(),
+            limits: wanted.limits,
+            profile: wanted.profile,
+            ..Recording::default()
+        };
+        let bar = ProgressBar::new(files.len() as u64);
+        bar.set_style(bar_of("files")?);
+        for file in files {
+            bar.set_message(file.display().to_string());
+            replay(&file, &codes, recording.clone())?;
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(())
     }
 
     fn test_command(&self, dir: &Path) -> anyhow::Result<Command> {
@@ -158,6 +225,33 @@ impl Suite {
     }
 }
 
+/// A directory for what a run writes, from the root since tests run elsewhere.
+fn empty(dir: &Path) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    ensure!(
+        dir.read_dir()?.next().is_none(),
+        "{} is not empty: what several runs record would be counted together",
+        dir.display()
+    );
+    Ok(dir.canonicalize()?)
+}
+
+/// A bar for so many of something.
+fn bar_of(what: &str) -> anyhow::Result<ProgressStyle> {
+    let template = format!("{{spinner}} [{{bar:40}}] {{pos}}/{{len}} {what}  {{wide_msg}}");
+    Ok(ProgressStyle::with_template(&template)?.progress_chars("=> "))
+}
+
+/// `amm=target/contracts/amm.wasm`.
+fn code(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.to_owned(), path.into()))
+        }
+        _ => Err("it should be NAME=WASM, as in amm=target/contracts/amm.wasm".to_owned()),
+    }
+}
+
 /// Runs a test command, with a bar for its progress, and tells how many tests it has run, if it says so. What it prints is shown when
 /// a test fails.
 fn run_tests(mut command: Command) -> anyhow::Result<Option<u64>> {
@@ -170,9 +264,7 @@ fn run_tests(mut command: Command) -> anyhow::Result<Option<u64>> {
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(100));
     bar.set_message("building");
-    let counted =
-        ProgressStyle::with_template("{spinner} [{bar:40}] {pos}/{len} tests  {wide_msg}")?
-            .progress_chars("=> ");
+    let counted = bar_of("tests")?;
     let mut printed = Vec::new();
     let (mut tests, mut done) = (None, 0);
     for line in BufReader::new(stdout).split(b'\n') {
