@@ -7,7 +7,9 @@ use slackline_gas::symbols::{Known, Symbols, SymbolsError};
 use slackline_gas::{Format, How, Profile, Records, Report, Snapshot};
 use slackline_testkit::calls::{GAS_CALLS, ReplayError, replay};
 use slackline_testkit::record::{GAS_DIR, GAS_LIMITS, GAS_PROFILE, Kind, Recording};
-use slackline_testkit::{AbortReason, Address, BALANCE, Config, Kit, Result, contract};
+use slackline_testkit::{
+    AbortReason, Address, BALANCE, Config, Kit, Result, contract, measured, unmetered,
+};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -58,12 +60,21 @@ fn recorded() -> Result<()> {
 #[test]
 #[ignore = "run by others"]
 fn recorded_too() -> Result<()> {
+    #[measured]
+    fn pays(kit: &Kit) -> Result<()> {
+        let _ = kit
+            .transfer(&kit.account("alice"), &kit.account("bob"), 5)
+            .send()?;
+        Ok(())
+    }
+    #[unmetered]
+    fn prepares(kit: &Kit) -> Result<()> {
+        pays(kit)
+    }
     let kit = Kit::new()?;
     deployed(&kit)?;
-    let _ = kit
-        .transfer(&kit.account("alice"), &kit.account("bob"), 5)
-        .send()?;
-    Ok(())
+    prepares(&kit)?;
+    pays(&kit)
 }
 
 /// Not a test of itself: its calls are recorded, and made again.
@@ -266,12 +277,17 @@ fn reports_say_what_receipts_say() {
         [
             "suite::recorded",
             "suite::recorded / two",
-            "suite::recorded_too"
+            "suite::recorded_too",
+            "suite::recorded_too / pays"
         ]
     );
     assert_eq!(
         snapshot.fuel("suite::recorded / two"),
         Some(receipts[0] + receipts[1])
+    );
+    assert_eq!(
+        snapshot.fuel("suite::recorded_too / pays"),
+        Some(report.transfers.as_ref().unwrap().sum)
     );
 
     // The same again is the same.

@@ -56,6 +56,7 @@ mod error;
 mod measure;
 pub mod record;
 mod request;
+pub mod section;
 
 pub use account::{Account, NAMES};
 pub use done::{Done, JsonEvent};
@@ -65,6 +66,7 @@ pub use request::{Request, View};
 pub use serde_json::{Value, json};
 pub use slackline::{Address, Event};
 pub use slackline_executor::{AbortReason, Mode, Outcome, Receipt};
+pub use slackline_testkit_macros::{fuel_at_most, measured, unmetered};
 
 use measure::Sections;
 use record::{Execution, Kind, Recording};

@@ -1,7 +1,7 @@
 //! What sections of tests cost.
 
-use crate::Kit;
 use crate::record::{Execution, Kind, Recording};
+use crate::{Kit, section};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -32,21 +32,23 @@ impl<F: FnMut()> Drop for Finally<F> {
 
 impl Sections {
     pub(crate) fn are_metered(&self) -> bool {
-        self.unmetered.load(Relaxed) == 0
+        self.unmetered.load(Relaxed) == 0 && section::are_metered()
     }
 
     pub(crate) fn spend(&self, fuel: u64) {
         self.spent.fetch_add(fuel, Relaxed);
+        section::spend(fuel);
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The sections that are measured, and the sizes of those that have one, outermost first.
+    /// The sections that are measured, and the sizes of those that have one, outermost first: those of functions before those of this.
     pub(crate) fn names(&self) -> (Vec<String>, Vec<(String, u64)>) {
         let open = self.open();
-        (open.scopes.clone(), open.sizes.clone())
+        let scopes = section::scopes().into_iter().chain(open.scopes.clone());
+        (scopes.collect(), open.sizes.clone())
     }
 
     /// Runs `section` within these, and no others.
@@ -67,14 +69,14 @@ impl Sections {
 
     /// An execution here, of which nothing else is known.
     pub(crate) fn execution(&self, recording: &Recording) -> Execution {
-        let open = self.open();
+        let (scopes, sizes) = self.names();
         Execution {
             program: recording.program.clone(),
             test: recording.test.clone(),
             order: 0,
             kind: Kind::Transfer,
-            scopes: open.scopes.clone(),
-            sizes: open.sizes.clone(),
+            scopes,
+            sizes,
             contract: None,
             code: None,
             method: None,

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
 use slackline_testkit::{
-    AbortReason, Address, BALANCE, Config, Done, Error, Kit, Mode, Result, Value, build, json,
+    AbortReason, Address, BALANCE, Config, Done, Error, Kit, Mode, Result, Value, build,
+    fuel_at_most, json, unmetered,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -125,6 +126,49 @@ fn assertions_say_what_has_happened_instead() -> Result<()> {
         let message = said(|| assertion(call(method)));
         assert!(message.contains(expected), "{method}: {message}");
     }
+    Ok(())
+}
+
+#[unmetered]
+fn set_up() -> Result<(Kit, Address)> {
+    let kit = Kit::new()?;
+    let contract = deployed(&kit)?;
+    Ok((kit, contract))
+}
+
+/// Uses all of its limit, a million.
+fn spun(kit: &Kit, contract: Address) -> Result<u64> {
+    let spin = kit.call(&kit.account("alice"), contract, "spin");
+    Ok(spin.fuel(1_000_000).send()?.fuel())
+}
+
+#[test]
+#[fuel_at_most(3_000_000)]
+fn attributes_bound_what_functions_use() -> Result<()> {
+    #[fuel_at_most(999_999)]
+    fn too_much(kit: &Kit, contract: Address) -> Result<u64> {
+        spun(kit, contract)
+    }
+    #[fuel_at_most(0)]
+    fn unmetered_within() -> Result<(Kit, Address)> {
+        set_up()
+    }
+    let (kit, contract) = unmetered_within()?;
+    assert_eq!(spun(&kit, contract)?, 1_000_000);
+    let message = said(|| too_much(&kit, contract));
+    assert_eq!(
+        message,
+        "expected at most 999999 fuel in `too_much`, which is 1 less than it took: 1000000"
+    );
+    // It is silent when something else has gone wrong.
+    let message = said(|| -> () {
+        let _bound = slackline_testkit::section::at_most("here", 5);
+        set_up()
+            .and_then(|(kit, contract)| spun(&kit, contract))
+            .unwrap();
+        panic!("after this: {message}");
+    });
+    assert!(message.starts_with("after this: "), "{message}");
     Ok(())
 }
 
