@@ -24,6 +24,7 @@ use jsonrpsee::server::{PendingSubscriptionSink, SubscriptionSink};
 use serde::Serialize;
 use slackline_consensus::Handle;
 use slackline_executor::proof::StateAnswer;
+use slackline_executor::sample::SamplingError;
 use slackline_executor::trace::Detail;
 use slackline_executor::{
     Address, Chain, EventQuery, Hash, Receipt, StoreError, Validator, ViewCall, ViewError,
@@ -428,8 +429,17 @@ impl ApiServer for Handler {
             return Err(invalid("interval_us", reason));
         }
         let _profiling = self.profiling()?;
-        let sampling = self.chain.sample(Duration::from_micros(interval_us));
-        let mut sampling = sampling.map_err(of_sampling)?;
+        // Who was sampled before may still execute, which ends soon: every execution has a limit.
+        let mut patience = 500u32;
+        let mut sampling = loop {
+            match self.chain.sample(Duration::from_micros(interval_us)) {
+                Err(SamplingError::Running) if patience > 0 => {
+                    patience -= 1;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                sampling => break sampling.map_err(of_sampling)?,
+            }
+        };
         let mut health = self.producer.health();
         let end = tokio::time::Instant::now() + Duration::from_secs(seconds);
         while tokio::time::Instant::now() < end {
