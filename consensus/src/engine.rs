@@ -7,9 +7,10 @@ use crate::application::Application;
 use crate::codec::Codec;
 use crate::config::{Config, ConfigError, address};
 use crate::context::{Address, Context};
-use crate::guard::{Guard, OpenError, SitOut};
+use crate::guard::{Guard, OpenError, SignError, SitOut};
 use crate::handlers;
 use crate::health::{Health, Reporter};
+use crate::log;
 use crate::malachite::{
     AppMsg, Keypair, LinearTimeouts, NetworkMsg, SigningScheme, StreamMessage, config as engine,
 };
@@ -63,6 +64,9 @@ pub enum StartError {
     /// What was signed before is not known.
     #[error(transparent)]
     Guard(#[from] OpenError),
+    /// What was signed before cannot be written.
+    #[error(transparent)]
+    Sign(#[from] SignError),
     /// The directory cannot be made.
     #[error("{path}: {source}")]
     Directory {
@@ -174,7 +178,11 @@ impl Consensus {
         let wal = directory.join("wal");
         let public = |key: &SigningKey| PublicKey(key.verifying_key().to_bytes());
         let key = identity.consensus_key.as_ref().map(public);
-        let guard = Guard::open(&directory.join("guard"), &wal, identity.chain, key)?;
+        let mut guard = Guard::open(&directory.join("guard"), &wal, identity.chain, key)?;
+        if key.is_none() {
+            // Of those who follow the engine empties the log.
+            guard.seal()?;
+        }
         let reporter = Reporter::new();
         let signer = identity
             .consensus_key
@@ -200,6 +208,16 @@ impl Consensus {
         let (decided, progress) = (state.decided.subscribe(), state.progress.subscribe());
         let sits_out = signer.as_ref();
         let sits_out = sits_out.and_then(|signer| signer.sits_out(state.next().0));
+        if let Some(signer) = &signer {
+            let logged = match sits_out {
+                None => log::read(&wal, state.next().0, &address),
+                Some(_) => Ok(None),
+            };
+            let logged = logged.map_err(|error| {
+                StartError::Engine(format!("its log {}: {error}", wal.display()))
+            })?;
+            signer.reconcile(logged.as_ref())?;
+        }
 
         let keypair = keypair(&identity.node_key);
         let network = match &signer {

@@ -2,15 +2,37 @@
 //!
 //! The engine's WAL remembers as much, but it is reset at each height and by hand in emergencies, and it cannot tell a
 //! restored backup. This file is the second line.
+//!
+//! # What never left
+//!
+//! When power fails after a signature was put here and before the log has it, nobody has seen the signature, and the engine, which knows nothing of it, may
+//! then want to sign something else for the place. To refuse that for ever is safe, but two of four validators that are refused stop the chain. So
+//! [`Guard::drop_unlogged`] forgets what the log would certainly hold if it had left the machine. Why it would:
+//!
+//! 1. The engine signs, appends to its log, and publishes, in this order, and syncs the log before it publishes (`on_vote`, `on_proposal` and `process_driver_output` of its
+//!    core, `PublishConsensusMsg` of its actor). Appends keep their order. So whenever power fails, the log is the beginning of what was appended, up
+//!    to what was published at least, and what is missing of one's own is what was signed last.
+//! 2. Certificates are published without a sync. They are of votes that were published before, with one exception: from round [`HIDDEN_LOCK_ROUND`] on, a polka may be published
+//!    while the own prevote that completed it is not synced. Those rounds are left out.
+//! 3. During replay the engine signs and publishes, and appends nothing. What it signs then follows from entries of the log alone, which opening it has
+//!    synced. The next replay begins with the same entries and signs the same again, before anything else.
+//! 4. All this is true of a log that was there, and written, since before the signature. If it may not have been, because it is missing, damaged, cut off or of another
+//!    height, or because the engine is about to empty it, as it does when a node only follows, [`Guard::seal`] comes before the engine opens it: what was signed until
+//!    then is never forgotten. What neither can tell is an older copy of the log that somebody puts in its place.
+//!
+//! [`HIDDEN_LOCK_ROUND`]: malachite_channel::app::consensus::HIDDEN_LOCK_ROUND
 
 use crate::context::Signature;
 use crate::fs::{self, ReadError};
+use crate::malachite::{HIDDEN_LOCK_ROUND, VoteType};
 use borsh::{BorshDeserialize, BorshSerialize};
 use slackline_types::{Hash, PublicKey};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"slkguard";
+const VERSION: u8 = 2;
 /// Signatures that are kept to be given again: those of some rounds, three a round.
 const KEPT: usize = 48;
 
@@ -26,6 +48,15 @@ pub enum Step {
     Prevote,
     /// The second vote.
     Precommit,
+}
+
+impl From<VoteType> for Step {
+    fn from(kind: VoteType) -> Step {
+        match kind {
+            VoteType::Prevote => Step::Prevote,
+            VoteType::Precommit => Step::Precommit,
+        }
+    }
 }
 
 /// Where in the protocol a message belongs. Signatures are only made for places that rise.
@@ -50,8 +81,8 @@ pub enum SitOut {
         /// The highest that was signed for.
         height: u64,
     },
-    /// Something was refused, and would be again: the machine lost power after a signature was put here and before the engine's
-    /// log knew of it. Others may need the vote of a later round, so this does not last for ever.
+    /// Something was refused, and would be again: the engine's log was lost, and with it what it had signed. Others may need the vote of a
+    /// later round, so this does not last for ever.
     Refused {
         /// The highest that was signed for.
         height: u64,
@@ -130,14 +161,14 @@ pub enum SignError {
     },
 }
 
-#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 struct Entry {
     place: Place,
     message: [u8; 32],
     signature: Signature,
 }
 
-#[derive(Clone, Debug, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 struct Content {
     version: u8,
     chain: Hash,
@@ -146,6 +177,8 @@ struct Content {
     entries: Vec<Entry>,
     /// Whether something was refused since the last [`Guard::forgive`].
     refused: bool,
+    /// Up to here nothing is forgotten, whatever the log says. Files of version 1 end before this.
+    sealed: Option<Place>,
 }
 
 /// The file and what it holds.
@@ -173,9 +206,19 @@ impl Guard {
         };
         let corrupt = || OpenError::Corrupt(path.to_owned());
         let mut guard = match fs::read(path, MAGIC) {
-            Ok(body) => {
-                let content: Content = borsh::from_slice(&body).map_err(|_| corrupt())?;
-                if content.version != 1 || !content.entries.is_sorted_by(|a, b| a.place < b.place) {
+            Ok(mut body) => {
+                let old = body.first() == Some(&1);
+                if old {
+                    body.extend(slackline_types::encode(&None::<Place>));
+                }
+                let mut content: Content = borsh::from_slice(&body).map_err(|_| corrupt())?;
+                if old {
+                    content.version = VERSION;
+                    content.sealed = content.entries.last().map(|entry| entry.place);
+                }
+                if content.version != VERSION
+                    || !content.entries.is_sorted_by(|a, b| a.place < b.place)
+                {
                     return Err(corrupt());
                 }
                 Guard {
@@ -192,11 +235,12 @@ impl Guard {
                     });
                 }
                 let content = Content {
-                    version: 1,
+                    version: VERSION,
                     chain,
                     key,
                     entries: Vec::new(),
                     refused: false,
+                    sealed: None,
                 };
                 let guard = Guard {
                     path: path.to_owned(),
@@ -258,14 +302,55 @@ impl Guard {
         self.set_refused(false)
     }
 
+    /// Forgets nothing of what was signed until now, whatever [`Guard::drop_unlogged`] is told. To be called before the engine opens a log that may not hold
+    /// it, or empties one that does.
+    ///
+    /// # Errors
+    ///
+    /// If the disk fails.
+    pub fn seal(&mut self) -> Result<(), SignError> {
+        let mut content = self.content.clone();
+        content.sealed = content.sealed.max(self.last());
+        self.put(content)
+    }
+
+    /// Forgets what was signed last and is not in the engine's log, which is whole and of the height that was signed for: see the
+    /// [module](self). `logged` is what it holds of this validator. Returns what was forgotten.
+    ///
+    /// # Errors
+    ///
+    /// If the disk fails.
+    pub fn drop_unlogged(&mut self, logged: &BTreeSet<Place>) -> Result<Vec<Place>, SignError> {
+        let mut content = self.content.clone();
+        let places = content.entries.iter().map(|entry| entry.place);
+        let may_have_left = |place: &Place| {
+            logged.contains(place) || Some(place.round) >= HIDDEN_LOCK_ROUND.as_u32()
+        };
+        let kept = places.filter(may_have_left).max().max(content.sealed);
+        let (entries, dropped): (Vec<_>, Vec<_>) = content
+            .entries
+            .into_iter()
+            .partition(|entry| Some(entry.place) <= kept);
+        content.entries = entries;
+        self.put(content)?;
+        Ok(dropped.into_iter().map(|entry| entry.place).collect())
+    }
+
     fn set_refused(&mut self, refused: bool) -> Result<(), SignError> {
         let mut content = self.content.clone();
         content.refused = refused;
-        self.save(&content).map_err(|source| SignError::Io {
-            path: self.path.clone(),
-            source,
-        })?;
-        self.content = content;
+        self.put(content)
+    }
+
+    /// Makes this the content, on disk first.
+    fn put(&mut self, content: Content) -> Result<(), SignError> {
+        if content != self.content {
+            self.save(&content).map_err(|source| SignError::Io {
+                path: self.path.clone(),
+                source,
+            })?;
+            self.content = content;
+        }
         Ok(())
     }
 
@@ -300,11 +385,7 @@ impl Guard {
         let excess = content.entries.len().saturating_sub(KEPT);
         content.entries.drain(..excess);
         content.entries.retain(|e| e.place.height == place.height);
-        self.save(&content).map_err(|source| SignError::Io {
-            path: self.path.clone(),
-            source,
-        })?;
-        self.content = content;
+        self.put(content)?;
         Ok(signature)
     }
 
@@ -383,6 +464,78 @@ mod tests {
         assert_eq!(guard.sits_out(6), None);
         // Whether refused or not: an older database.
         assert_eq!(guard.sits_out(5), Some(SitOut::Behind { height: 6 }));
+    }
+
+    /// What the guard of `dir` remembers when it is opened again.
+    fn known(dir: &Path) -> Vec<Place> {
+        let entries = open(dir).unwrap().content.entries;
+        entries.iter().map(|entry| entry.place).collect()
+    }
+
+    #[test]
+    fn what_the_log_lacks_is_forgotten_from_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = [
+            place(5, 0, Step::Prevote),
+            place(5, 0, Step::Precommit),
+            place(5, 1, Step::Prevote),
+            place(5, 1, Step::Precommit),
+        ];
+        let mut guard = open(dir.path()).unwrap();
+        for at in places {
+            guard.sign(at, [1; 32], fake).unwrap();
+        }
+        // One in the middle was signed during replay: what came after it shows that it may have left.
+        let logged = BTreeSet::from([places[0], places[2]]);
+        assert_eq!(guard.drop_unlogged(&logged).unwrap(), places[3..]);
+        assert_eq!(known(dir.path()), places[..3]);
+        // The place is free again, and what is kept is not.
+        assert!(guard.sign(places[2], [2; 32], fake).is_err());
+        guard.sign(places[3], [2; 32], fake).unwrap();
+        guard.drop_unlogged(&BTreeSet::new()).unwrap();
+        assert_eq!(known(dir.path()), []);
+    }
+
+    #[test]
+    fn what_was_sealed_is_not_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = [place(5, 0, Step::Prevote), place(5, 0, Step::Precommit)];
+        let mut guard = open(dir.path()).unwrap();
+        guard.sign(places[0], [1; 32], fake).unwrap();
+        guard.seal().unwrap();
+        guard.sign(places[1], [1; 32], fake).unwrap();
+        // Also after a restart.
+        let mut guard = open(dir.path()).unwrap();
+        let dropped = guard.drop_unlogged(&BTreeSet::new()).unwrap();
+        assert_eq!(dropped, places[1..]);
+        assert_eq!(known(dir.path()), places[..1]);
+    }
+
+    #[test]
+    fn rounds_in_which_certificates_leave_early_are_not_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut guard = open(dir.path()).unwrap();
+        let late = HIDDEN_LOCK_ROUND.as_u32().unwrap();
+        let places = [late - 1, late].map(|round| place(5, round, Step::Prevote));
+        guard.sign(places[0], [1; 32], fake).unwrap();
+        guard.sign(places[1], [1; 32], fake).unwrap();
+        assert_eq!(guard.drop_unlogged(&BTreeSet::new()).unwrap(), []);
+        assert_eq!(known(dir.path()), places);
+    }
+
+    #[test]
+    fn a_file_of_version_1_is_read_and_sealed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = place(5, 0, Step::Prevote);
+        let mut guard = open(dir.path()).unwrap();
+        guard.sign(at, [1; 32], fake).unwrap();
+        let mut body = slackline_types::encode(&guard.content);
+        body[0] = 1;
+        assert_eq!(body.pop(), Some(0), "nothing was sealed");
+        fs::write(&guard.path, MAGIC, &body).unwrap();
+        let mut guard = open(dir.path()).unwrap();
+        assert_eq!(guard.last(), Some(at));
+        assert_eq!(guard.drop_unlogged(&BTreeSet::new()).unwrap(), []);
     }
 
     #[test]

@@ -37,6 +37,7 @@ mod fs;
 pub mod guard;
 mod handlers;
 mod health;
+mod log;
 mod malachite;
 mod metrics;
 mod parts;

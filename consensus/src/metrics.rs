@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How old an answer of [`safety_failure`] may be.
+/// How old an answer of [`safety_failure`] or [`peers`] may be.
 const FRESH: Duration = Duration::from_millis(250);
 
 fn export() -> String {
@@ -33,29 +33,45 @@ fn value(export: &str, moniker: &str, name: &str) -> Option<u64> {
         .and_then(|(_, value)| value.parse().ok())
 }
 
-/// Whether the engine signs nothing more, as of at most [`FRESH`] ago. Asked often; and as an export is of all engines that the process has
-/// had, those who ask share one.
-pub(crate) fn safety_failure(moniker: &str) -> bool {
-    static LAST: Mutex<Option<(Instant, String)>> = Mutex::new(None);
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((at, _)) = &*last
-        && at.elapsed() >= FRESH
-    {
-        *last = None;
+/// An export that those who ask often share: it is of all engines that the process has had.
+struct Shared(Mutex<Option<(Instant, String)>>);
+
+static SHARED: Shared = Shared(Mutex::new(None));
+
+impl Shared {
+    /// The value in an export that `make` has made less than `fresh` ago, or makes now.
+    fn value(
+        &self,
+        fresh: Duration,
+        make: impl FnOnce() -> String,
+        moniker: &str,
+        name: &str,
+    ) -> Option<u64> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, _)) = &*last
+            && at.elapsed() >= fresh
+        {
+            *last = None;
+        }
+        // The time after it: that an export is slow is no reason to make more of them.
+        let (_, export) = last.get_or_insert_with(|| {
+            let export = make();
+            (Instant::now(), export)
+        });
+        value(export, moniker, name)
     }
-    // The time after it: that an export is slow is no reason to make more of them.
-    let (_, export) = last.get_or_insert_with(|| {
-        let export = export();
-        (Instant::now(), export)
-    });
-    let name = "malachitebft_core_consensus_node_safety_failure";
-    value(export, moniker, name) == Some(1)
 }
 
-/// Peers connected.
+/// Whether the engine signs nothing more, as of at most [`FRESH`] ago.
+pub(crate) fn safety_failure(moniker: &str) -> bool {
+    let name = "malachitebft_core_consensus_node_safety_failure";
+    SHARED.value(FRESH, export, moniker, name) == Some(1)
+}
+
+/// Peers connected, as of at most [`FRESH`] ago.
 pub(crate) fn peers(moniker: &str) -> u64 {
     let name = "malachitebft_core_consensus_connected_peers";
-    value(&export(), moniker, name).unwrap_or(0)
+    SHARED.value(FRESH, export, moniker, name).unwrap_or(0)
 }
 
 /// All of a node.
@@ -117,6 +133,24 @@ fn family<'a>(families: &'a mut Vec<(String, Family)>, name: &str) -> &'a mut Fa
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn an_export_is_made_once_for_all_who_ask_in_time() {
+        let shared = Shared(Mutex::new(None));
+        let mut made = 0;
+        let mut ask = |fresh, name| {
+            let make = || {
+                made += 1;
+                format!("peers{{moniker=\"x\"}} {made}\nfailed{{moniker=\"x\"}} {made}\n")
+            };
+            shared.value(fresh, make, "x", name)
+        };
+        assert_eq!(ask(Duration::MAX, "peers"), Some(1));
+        assert_eq!(ask(Duration::MAX, "failed"), Some(1));
+        assert_eq!(ask(Duration::ZERO, "peers"), Some(2));
+    }
+
     #[test]
     fn of_a_process_with_many_nodes_one_is_shown_and_its_last_run() {
         let all = "# HELP a_height Height.\n# TYPE a_height gauge\na_height{moniker=\"x\"} 3\n\

@@ -2,15 +2,16 @@
 
 use crate::context::{Context, Proposal, Signature, Vote, part_bytes, proposal_bytes, vote_bytes};
 use crate::guard::{Guard, Place, SignError, SitOut, Step};
-use crate::malachite::{Round, SignedMessage, ValidatorProof, VoteExtensionScope, VoteType};
+use crate::malachite::{Round, SignedMessage, ValidatorProof, VoteExtensionScope};
 use crate::{ProposalPart, health::Reporter};
 use async_trait::async_trait;
 use bytes::Bytes;
 use ed25519_dalek::{Signer as _, SigningKey};
 use malachite_signing::{Error, VerificationResult};
 use slackline_types::{Hash, PublicKey};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Checks signatures of one chain.
 #[derive(Clone, Copy, Debug)]
@@ -102,14 +103,30 @@ impl Signer {
 
     /// See [`Guard::sits_out`].
     pub(crate) fn sits_out(&self, next: u64) -> Option<SitOut> {
-        let guard = self.0.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.sits_out(next)
+        self.guard().sits_out(next)
+    }
+
+    /// Tells the guard what the engine's log holds of this validator, or that it cannot be relied on.
+    pub(crate) fn reconcile(&self, logged: Option<&BTreeSet<Place>>) -> Result<(), SignError> {
+        let Some(logged) = logged else {
+            return self.guard().seal();
+        };
+        for place in self.guard().drop_unlogged(logged)? {
+            tracing::warn!(
+                ?place,
+                "signed before the power failed, and never sent: it is forgotten"
+            );
+        }
+        Ok(())
+    }
+
+    fn guard(&self) -> MutexGuard<'_, Guard> {
+        self.0.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets the guard be asked again for what it refused.
     pub(crate) fn forgive(&self) -> Result<(), SignError> {
-        let mut guard = self.0.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.forgive()
+        self.guard().forgive()
     }
 
     fn plain(&self, message: &[u8]) -> Signature {
@@ -148,13 +165,9 @@ impl Signer {
 #[async_trait]
 impl malachite_signing::Signer<Context> for Signer {
     async fn sign_vote(&self, vote: Vote) -> Result<SignedMessage<Context, Vote>, Error> {
-        let step = match vote.kind {
-            VoteType::Prevote => Step::Prevote,
-            VoteType::Precommit => Step::Precommit,
-        };
         let message = vote_bytes(&self.0.chain, &vote);
         let signature = self
-            .guarded(vote.height.0, vote.round, step, message)
+            .guarded(vote.height.0, vote.round, vote.kind.into(), message)
             .await?;
         Ok(SignedMessage::new(vote, signature))
     }

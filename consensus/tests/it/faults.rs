@@ -107,7 +107,6 @@ async fn two_processes_do_not_share_a_directory() {
 async fn a_corrupt_log_of_the_engine_shows_and_nothing_is_signed() {
     let cluster = Cluster::new(4, 0);
     let wal = cluster.path(0).join("consensus/wal");
-    let guard = cluster.path(0).join("consensus/guard");
     let size = || std::fs::metadata(&wal).map_or(0, |file| file.len());
     // Alone it signs votes for no block, and waits. There is no event for what is in the file, so its size is asked for.
     let node = cluster.start(0).await;
@@ -119,7 +118,8 @@ async fn a_corrupt_log_of_the_engine_shows_and_nothing_is_signed() {
     let mut bytes = std::fs::read(&wal).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&wal, bytes).unwrap();
-    let signed = std::fs::read(&guard).unwrap();
+    let signed = cluster.guard(0).last();
+    assert!(signed.is_some());
 
     let node = cluster.start(0).await;
     let health = node.stopped().await;
@@ -135,7 +135,7 @@ async fn a_corrupt_log_of_the_engine_shows_and_nothing_is_signed() {
     for other in &others {
         other.reach(5).await;
     }
-    assert_eq!(std::fs::read(&guard).unwrap(), signed);
+    assert_eq!(cluster.guard(0).last(), signed);
     assert_eq!(*node.handle.decided().borrow(), 0);
     for node in others.iter().chain([&node]) {
         node.stop().await;
