@@ -12,7 +12,7 @@ use crate::sample::{Sampling, SamplingError};
 use crate::state::{BlockState, Overlay, governor_key, validators_key};
 use crate::store::{
     Activity, BlockWrites, EventAt, EventQuery, Rocks, Store, StoreError, StoreOptions, TreeUpdate,
-    decode, tools,
+    decode, tools, transfer::Export,
 };
 use crate::thread::on_large_stack;
 use crate::trace::{CallTrace, Detail, Recorder};
@@ -919,6 +919,15 @@ impl Chain {
     /// If the database fails.
     pub fn certificate(&self, height: u64) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.certificate(height)
+    }
+
+    /// The chain in parts, of which a node that trusts nobody can make another one.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn export(&self) -> Result<Export, StoreError> {
+        self.store.export()
     }
 
     /// Who votes on the block after that at `height`; nobody if one node makes the blocks alone.

@@ -65,7 +65,8 @@ struct Acted {
     deposit: i128,
 }
 
-pub(crate) fn code_hash(code: &[u8]) -> Hash {
+/// Identifies code.
+pub fn code_hash(code: &[u8]) -> Hash {
     Hash(digest("slackline:code:v1", &[code]))
 }
 

@@ -39,6 +39,8 @@ pub struct Config {
     pub rpc: Rpc,
     /// What operators use.
     pub ops: Ops,
+    /// What new nodes use.
+    pub snapshot: Snapshot,
     /// How nodes agree on blocks, and talk to each other for that.
     pub consensus: slackline_consensus::Config,
     /// How transactions get from node to node.
@@ -86,6 +88,15 @@ pub struct Rpc {
 pub struct Ops {
     /// Where `/health`, `/ready`, `/metrics` and `/status` are served.
     pub listen: SocketAddr,
+}
+
+/// What new nodes use.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Snapshot {
+    /// Where `/snapshot` is served; nowhere if this is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
 }
 
 /// How transactions get from node to node.

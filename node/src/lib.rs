@@ -17,6 +17,7 @@
 //!     └── ticket ◀──│     ▼                           ▼                  ▼                      │
 //!                   │      slackline_executor::Chain (wasm, overlay, RocksDB)                   │
 //!  operators ══════▶│  ops: /health /ready /metrics /status                                     │
+//!  new nodes ══════▶│  snapshot: the chain as a stream                                          │
 //!                   └──────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -43,6 +44,7 @@ mod node;
 pub mod ops;
 pub mod producer;
 pub mod rpc;
+pub mod snapshot;
 pub mod validator;
 pub mod views;
 

@@ -9,6 +9,7 @@ use crate::producer::{Health, Limits, Producer, Progress, SubmitError};
 use crate::rpc::api::ApiServer;
 use crate::rpc::listener::Listener;
 use crate::rpc::server::Handler;
+use crate::snapshot;
 use crate::validator::Validator;
 use crate::views::Workers;
 use jsonrpsee::RpcModule;
@@ -74,6 +75,8 @@ pub struct NodeConfig {
     pub rpc: config::Rpc,
     /// Where operators ask, if they do.
     pub ops: Option<SocketAddr>,
+    /// Where other nodes download snapshots, if they do.
+    pub snapshot: Option<SocketAddr>,
     /// How blocks are decided on; alone if not.
     pub consensus: Option<ConsensusSetup>,
 }
@@ -89,6 +92,7 @@ impl Default for NodeConfig {
             store: StoreOptions::default(),
             rpc: config::Rpc::default(),
             ops: None,
+            snapshot: None,
             consensus: None,
         }
     }
@@ -209,15 +213,8 @@ impl Node {
             address: config.listen,
             source,
         })?;
-        let (mut ops, mut ops_address) = (None, None);
-        if let Some(address) = config.ops {
-            let failed = |source| StartError::Listen { address, source };
-            let listener = tokio::net::TcpListener::bind(address)
-                .await
-                .map_err(failed)?;
-            ops_address = Some(listener.local_addr().map_err(failed)?);
-            ops = Some(listener);
-        }
+        let (ops, ops_address) = bind(config.ops).await?.unzip();
+        let (snapshot, _) = bind(config.snapshot).await?.unzip();
         let threads =
             std::thread::available_parallelism().map_or(2, |threads| threads.get().clamp(2, 8));
         let workers =
@@ -258,6 +255,14 @@ impl Node {
             }
         };
         let (stopping, stop) = watch::channel(false);
+        if let Some(listener) = snapshot {
+            let (chain, stop) = (chain.clone(), stop.clone());
+            tokio::spawn(async move {
+                if let Err(error) = snapshot::serve(listener, chain, stop).await {
+                    tracing::error!(%error, "the port for snapshots has failed");
+                }
+            });
+        }
         let sources = Sources {
             chain: chain.clone(),
             producer: producer.clone(),
@@ -403,6 +408,20 @@ fn methods(handler: Handler) -> RpcModule<Handler> {
     // It fails if there is one of that name: then that one stays.
     let _ = methods.register_method(openrpc::DISCOVER, move |_, _, _| document.clone());
     methods
+}
+
+/// Listens, if that is wanted. Also returns where.
+async fn bind(
+    address: Option<SocketAddr>,
+) -> Result<Option<(tokio::net::TcpListener, SocketAddr)>, StartError> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let failed = |source| StartError::Listen { address, source };
+    let listener = tokio::net::TcpListener::bind(address).await;
+    let listener = listener.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok(Some((listener, address)))
 }
 
 /// Transactions to and from other nodes.

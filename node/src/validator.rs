@@ -126,8 +126,18 @@ impl Validator {
     }
 }
 
+/// Those who vote, as consensus counts them.
+pub(crate) fn voters(
+    validators: &[slackline_executor::Validator],
+) -> Result<ValidatorSet, ValidatorError> {
+    let validators = validators.iter();
+    let validators =
+        validators.map(|each| slackline_consensus::Validator::new(each.key, each.power));
+    ValidatorSet::new(validators).map_err(|_| ValidatorError::NoValidators)
+}
+
 /// Whether the block's bytes follow from its hash: its transactions are those of the header, with signatures of their senders.
-fn is_what_it_commits_to(block: &Block) -> bool {
+pub(crate) fn is_what_it_commits_to(block: &Block) -> bool {
     let hashes: Vec<Hash> = block
         .transactions
         .iter()
@@ -157,11 +167,7 @@ impl Application for Validator {
 
     fn validators(&self, height: u64) -> Result<ValidatorSet, ValidatorError> {
         let before = height.saturating_sub(1).min(self.chain.head().height);
-        let validators = self.chain.validators(before)?;
-        let validators = validators.into_iter();
-        let validators =
-            validators.map(|each| slackline_consensus::Validator::new(each.key, each.power));
-        ValidatorSet::new(validators).map_err(|_| ValidatorError::NoValidators)
+        voters(&self.chain.validators(before)?)
     }
 
     fn propose(

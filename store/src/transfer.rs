@@ -1,4 +1,5 @@
-//! A store in parts, from which another one is made. What can be computed is not in them: tree, indices; nor are past states.
+//! A store in parts, from which another one is made. What can be computed is not in them: tree, indices, and code, which the blocks' transactions
+//! brought; nor are past states.
 
 use crate::backend::{Backend, Batch, Family, View};
 use crate::{SCHEMA, Store, StoreError, keys, store, tree};
@@ -33,14 +34,11 @@ pub enum Part {
     Blocks(Vec<StoredBlock>),
     /// Then the state after the last of the blocks: keys and values.
     State(Vec<(Vec<u8>, Vec<u8>)>),
-    /// Then code.
-    Code(Vec<Vec<u8>>),
 }
 
 enum At {
     Block(u64),
     State(Vec<u8>),
-    Code(Vec<u8>),
     End,
 }
 
@@ -95,17 +93,8 @@ impl Export {
                 self.next_part()
             }
             At::State(from) => {
-                let entries = self.entries(Family::State, &from, At::State)?;
-                if entries.is_empty() {
-                    self.at = At::Code(Vec::new());
-                    return self.next_part();
-                }
-                Ok(Some(Part::State(entries)))
-            }
-            At::Code(from) => {
-                let entries = self.entries(Family::Code, &from, At::Code)?;
-                let code: Vec<_> = entries.into_iter().map(|(_, code)| code).collect();
-                Ok((!code.is_empty()).then_some(Part::Code(code)))
+                let entries = self.state(&from)?;
+                Ok((!entries.is_empty()).then_some(Part::State(entries)))
             }
             At::End => Ok(None),
         }
@@ -133,16 +122,10 @@ impl Export {
         Ok(Part::Blocks(blocks))
     }
 
-    fn entries(
-        &mut self,
-        family: Family,
-        from: &[u8],
-        at: impl FnOnce(Vec<u8>) -> At,
-    ) -> Result<Entries, StoreError> {
+    fn state(&mut self, from: &[u8]) -> Result<Entries, StoreError> {
         let (mut entries, mut bytes) = (Vec::new(), 0);
-        let mut cursor =
-            self.view
-                .walk(family, (Bound::Included(from), Bound::Unbounded), false)?;
+        let bounds = (Bound::Included(from), Bound::Unbounded);
+        let mut cursor = self.view.walk(Family::State, bounds, false)?;
         while bytes < PART_BYTES
             && let Some((key, value)) = cursor.next()?
         {
@@ -151,7 +134,7 @@ impl Export {
         }
         if let Some((last, _)) = entries.last() {
             // The next key that there can be.
-            self.at = at([&last[..], &[0]].concat());
+            self.at = At::State([&last[..], &[0]].concat());
         }
         Ok(entries)
     }
@@ -200,7 +183,8 @@ impl Import {
         self.backend.write(&batch)
     }
 
-    /// Writes code, by its hash.
+    /// Writes code, by its hash: all that the blocks' transactions brought, whether or not a contract has it still. What is known can be deployed
+    /// again, so executions depend on it.
     ///
     /// # Errors
     ///

@@ -8,11 +8,14 @@ use serde_json::json;
 use slackline_executor::store::{Rocks, Store, StoreOptions, Verified, tools};
 use slackline_executor::{Block, Chain, Mode};
 use slackline_node::dev::database;
+use slackline_node::home::Home;
+use slackline_node::snapshot::{self, Trusted};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Db {
@@ -25,6 +28,9 @@ pub(crate) enum Db {
     Checkpoint(Checkpoint),
     /// Make a database from a checkpoint, and verify it.
     Restore(Restore),
+    /// Make a database from the snapshot of a node that need not be trusted: every block of it was decided by the validators that the genesis
+    /// leads to, and the state has the root that the last one commits to. The genesis is that of the directory.
+    Download(Download),
     /// Delete what only older states need. They cannot be read, proved or gone back to any more.
     Prune(To),
     /// Remove the blocks above a height.
@@ -84,6 +90,20 @@ pub(crate) struct Restore {
     from: PathBuf,
     #[command(flatten)]
     data: Data,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Download {
+    /// Where a node serves snapshots (its snapshot.listen), as http://10.0.0.2:27002; or a file that was downloaded from /snapshot there.
+    from: String,
+    #[command(flatten)]
+    data: Data,
+    /// A block that the snapshot must have. Without one, whoever holds enough keys of validators of the past can make up another chain.
+    #[arg(long, value_name = "HEIGHT:HASH")]
+    trusted: Option<Trusted>,
+    /// Give up a snapshot that is longer, in GiB: whoever sends it could fill the disk. The database takes about as much.
+    #[arg(long, value_name = "GIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..1 << 20))]
+    limit: u64,
 }
 
 #[derive(Debug, Args)]
@@ -207,6 +227,19 @@ impl Db {
                 command.data.write_genesis()?;
                 show(&verified, None, output)
             }
+            Db::Download(command) => {
+                let dir = &command.data.data_dir;
+                let genesis = Home::read(dir, &[])?.genesis;
+                let bar = ProgressBar::new_spinner();
+                let from = open_snapshot(&command.from)?;
+                let (trusted, limit) = (command.trusted, command.limit << 30);
+                let verified = snapshot::restore(from, dir, &genesis, trusted, limit, |done| {
+                    bar.set_message(format!("block {}, {} keys", done.height, done.keys));
+                    bar.tick();
+                });
+                bar.finish_and_clear();
+                show(&verified?, None, output)
+            }
             Db::Prune(command) => {
                 let (_, store) = command.data.open()?;
                 let bar = bar(command.height, "pruning");
@@ -239,6 +272,32 @@ pub(super) fn chain(data_dir: &Path) -> anyhow::Result<Chain> {
     let genesis = store.genesis()?;
     drop(store);
     open_chain(&data, &genesis.context("the database has no genesis")?)
+}
+
+/// How long a node that serves snapshots may take to answer, or be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+
+fn open_snapshot(from: &str) -> anyhow::Result<Box<dyn Read>> {
+    if !from.contains("://") {
+        let file = File::open(from).with_context(|| format!("cannot read {from}"))?;
+        return Ok(Box::new(BufReader::new(file)));
+    }
+    let url = format!("{}/snapshot", from.trim_end_matches('/'));
+    let request = attohttpc::get(&url)
+        .connect_timeout(SILENCE)
+        .read_timeout(SILENCE)
+        .follow_redirects(false);
+    let (status, _, body) = request
+        .send()
+        .with_context(|| format!("cannot download {url}"))?
+        .split();
+    if !status.is_success() {
+        let mut said = Vec::new();
+        let _ = body.take(1_000).read_to_end(&mut said);
+        let said = String::from_utf8_lossy(&said);
+        anyhow::bail!("{url}: {status}: {}", said.trim().escape_debug());
+    }
+    Ok(Box::new(body))
 }
 
 fn open_chain(data: &Data, genesis: &[u8]) -> anyhow::Result<Chain> {

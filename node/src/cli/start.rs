@@ -210,6 +210,7 @@ impl Start {
             threads: config.execution.threads,
             store: config.store,
             ops: Some(config.ops.listen),
+            snapshot: config.snapshot.listen,
             rpc: config.rpc,
             consensus: Some(ConsensusSetup {
                 config: config.consensus,
@@ -221,7 +222,7 @@ impl Start {
         let node = Node::start(node).await.map_err(|error| {
             let hint = match &error {
                 StartError::Listen { .. } => {
-                    "\n(--set rpc.listen=ADDRESS or --set ops.listen=ADDRESS takes another one)"
+                    "\n(--set rpc.listen=ADDRESS, or ops.listen or snapshot.listen, takes another one)"
                 }
                 _ => "",
             };

@@ -1,6 +1,7 @@
 //! The binary as a process.
 
 use serde_json::Value;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -11,6 +12,17 @@ pub(crate) fn slackline() -> Command {
     command
         .env_remove("SLACKLINE_RPC")
         .env_remove("SLACKLINE_LOG");
+    command
+}
+
+/// `slackline start` of a directory, with settings that go over the file's.
+pub(crate) fn validator(dir: &Path, settings: &[String]) -> Command {
+    let mut command = slackline();
+    command.args(["start", "--print-json", "--data-dir"]);
+    command.arg(dir);
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
     command
 }
 
@@ -49,18 +61,17 @@ impl Dev {
 
     /// Starts the node of a directory, that decides on blocks with others.
     pub(crate) fn validator(dir: &Path) -> Dev {
-        let mut command = slackline();
-        command
-            .args(["start", "--print-json", "--data-dir"])
-            .arg(dir)
-            .stderr(
-                std::fs::File::options()
-                    .create(true)
-                    .append(true)
-                    .open(dir.join("log"))
-                    .unwrap(),
-            );
-        Dev::spawn(&mut command)
+        Dev::validator_with(dir, &[])
+    }
+
+    /// Likewise, with settings that go over the file's.
+    pub(crate) fn validator_with(dir: &Path, settings: &[String]) -> Dev {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(dir.join("log"))
+            .unwrap();
+        Dev::spawn(validator(dir, settings).stderr(log))
     }
 
     pub(crate) fn spawn(command: &mut Command) -> Dev {

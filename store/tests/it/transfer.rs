@@ -32,13 +32,14 @@ fn made(from: &Store, spoil: impl Fn(&mut Part)) -> (Arc<Double>, Result<(), Sto
         let written = match part {
             Part::Blocks(blocks) => import.blocks(&blocks),
             Part::State(entries) => import.state(&entries),
-            Part::Code(code) => {
-                let named = code.into_iter().map(|code| (Hash([code[0]; 32]), code));
-                import.code(&named.collect::<Vec<_>>())
-            }
         };
         written.expect("written");
     }
+    let code = (0..=LAST).filter_map(|height| {
+        let hash = Hash([height as u8; 32]);
+        Some((hash, from.code(&hash).expect("readable")?))
+    });
+    import.code(&code.collect::<Vec<_>>()).expect("written");
     let finished = import.finish(GENESIS, &head);
     (backend, finished)
 }
