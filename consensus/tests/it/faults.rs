@@ -142,6 +142,40 @@ async fn a_corrupt_log_of_the_engine_shows_and_nothing_is_signed() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_signed_and_is_not_in_the_log_is_forgotten_if_the_log_is_whole() {
+    let cluster = Cluster::new(4, 0);
+    let wal = cluster.path(0).join("consensus/wal");
+    let size = || std::fs::metadata(&wal).map_or(0, |file| file.len());
+    // Alone it votes once, and waits.
+    let node = cluster.start(0).await;
+    while size() < 100 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    node.stop().await;
+    let voted = cluster.guard(0).last().unwrap();
+    // As a loss of power leaves it, between the guard and the log.
+    let unsent = Place {
+        step: Step::Precommit,
+        ..voted
+    };
+    let sign = || {
+        let mut guard = cluster.guard(0);
+        guard.sign(unsent, [1; 32], |_| Signature([0; 64])).unwrap();
+    };
+    sign();
+    cluster.start(0).await.stop().await;
+    assert_eq!(cluster.guard(0).last(), Some(voted));
+    // What was cut off may be what is missing; later it does not show any more that something was.
+    sign();
+    let file = std::fs::File::options().write(true).open(&wal).unwrap();
+    file.set_len(size() - 1).unwrap();
+    for _ in 0..2 {
+        cluster.start(0).await.stop().await;
+        assert_eq!(cluster.guard(0).last(), Some(unsent));
+    }
+}
+
 /// Node 3, which follows, stops when the height is over, and does not follow when it is started again.
 async fn sits_out(cluster: &Cluster, nodes: &mut [Node], height: u64) {
     assert!(nodes[3].handle.status().await.sits_out);
