@@ -20,7 +20,7 @@ pub const CONFIG_FILE: &str = "config.toml";
 /// What names of variables begin with; `__` stands between section and name, as in `SLACKLINE_RPC__LISTEN`.
 pub const ENV_PREFIX: &str = "SLACKLINE_";
 /// What settings are in. Variables of another section are not the node's: those of tests, of the command line.
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 9] = [
     "rpc_",
     "ops_",
     "consensus_",
@@ -29,6 +29,7 @@ const SECTIONS: [&str; 8] = [
     "execution_",
     "store_",
     "log_",
+    "snapshot_",
 ];
 
 /// All settings of a node.
