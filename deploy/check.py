@@ -8,13 +8,21 @@ It fails if
   node/src/config.rs, or one of those is not in docs/operating.md;
 - an alert is not explained in docs/operating.md, or a file does not parse.
 
+With `--prometheus http://127.0.0.1:9090` it also asks a Prometheus that watches running nodes, as that of compose.yaml: it fails if
+- one of its targets cannot be reached;
+- an expression of the dashboard or of an alert is refused, or finds nothing though all metrics in it are there: labels that do not fit.
+
 Names of the consensus engine's metrics are looked for in its sources if cargo has fetched them. YAML is parsed if PyYAML is there.
 """
 
+import argparse
 import json
 import os
 import re
 import sys
+import urllib.error
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -196,17 +204,75 @@ def check_files():
     return True
 
 
+def expressions():
+    """Each expression of the dashboard, and of the alerts without what they compare with, and where it is."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    while panels:
+        panel = panels.pop()
+        panels += panel.get("panels", [])
+        for target in panel.get("targets", []):
+            yield f"dashboard, {panel['title']}", target["expr"]
+    import yaml
+
+    for group in yaml.safe_load(ALERTS.read_text())["groups"]:
+        for rule in group["rules"]:
+            yield f"alert {rule['alert']}", rule["expr"]
+
+
+def check_running(prometheus):
+    """Asks Prometheus. Counts the expressions, and those that find nothing as nothing has happened."""
+
+    def ask(path, **parameters):
+        url = f"{prometheus}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(url) as answer:
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            return {"refused": json.load(error).get("error")}
+
+    for target in ask("targets")["activeTargets"]:
+        if target["health"] != "up":
+            problem(f"{target['scrapeUrl']}: {target['lastError'] or target['health']}")
+    count, silent = 0, []
+    variables = {"$__rate_interval": "1m", "$__interval": "15s", "$__range": "5m", "$instance": ".*"}
+    for where, text in expressions():
+        for name, value in variables.items():
+            text = text.replace(name, value)
+        count += 1
+        answer = ask("query", query=text)
+        if "refused" in answer:
+            problem(f"{where}: {answer['refused']}: {text}")
+        elif not answer["result"]:
+            # A comparison that is false finds nothing, and that is well. What is compared must be there.
+            metrics = set(re.findall(r"\b(?:slackline|malachitebft)_[a-z0-9_]+", text))
+            there = metrics and all(ask("query", query=name)["result"] for name in metrics)
+            left = re.split(r"\s(?:[<>]=?|==|!=)\s|\sunless\s", text)[0]
+            if there and left.count("(") == left.count(")") and not ask("query", query=left).get("result"):
+                problem(f"{where}: finds nothing, though there is all that it asks for: {left}")
+            elif not there:
+                silent.append(where)
+    return count, silent
+
+
 def main():
+    options = argparse.ArgumentParser(description="Compares the operators' files with the code.")
+    options.add_argument("--prometheus", metavar="URL", help="also ask this one, which watches running nodes")
+    options = options.parse_args()
     names, known = metrics(), settings()
     if not names or not known:
         sys.exit("deploy/check.py understands node/src/metrics.rs or config.rs no more: change it with them")
     engine = check_metrics(names)
     check_settings(known)
     parsed = check_files()
+    asked = check_running(options.prometheus.rstrip("/")) if options.prometheus else None
     for text in problems:
         print(text, file=sys.stderr)
     if not problems:
         notes = [] if engine else ["the engine's metrics were not looked at: its sources are not there"]
+        if asked:
+            count, silent = asked
+            notes.append(f"Prometheus answers {count} expressions, {len(silent)} of them of what has not happened")
+            notes += silent
         notes += [] if parsed else ["YAML was not parsed: there is no PyYAML"]
         print("; ".join([f"{len(names)} metrics and {len(known)} settings agree", *notes]))
     return bool(problems)

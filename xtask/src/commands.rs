@@ -50,6 +50,14 @@ pub fn test(root: &Path, full: bool, lint: bool, args: &[OsString]) -> Result<()
         for (name, dir) in &dirs {
             step(&format!("licences {name}"), || licences::check(dir))?;
         }
+        match find("python3") {
+            Some(python) => step("operators' files", || {
+                run(Command::new(python).arg(root.join("deploy/check.py")))
+            })?,
+            None => eprintln!(
+                "==> operators' files: not compared with the code, as there is no python3"
+            ),
+        }
         for (name, dir) in &dirs {
             step(&format!("fmt {name}"), || {
                 run(cargo(dir).args(["fmt", "--all", "--check"]))
