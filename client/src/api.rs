@@ -17,6 +17,8 @@ use slackline_types::Validator;
 pub const DEFAULT_TIMEOUT_MS: u64 = 10_000;
 /// How long [`ApiClient::submit_transaction`] waits at most, in milliseconds.
 pub const MAX_TIMEOUT_MS: u64 = 60_000;
+/// How many transactions [`ApiClient::submit_transactions`] takes at most.
+pub const MAX_SUBMITTED: usize = 100;
 /// Fuel limit of [`ApiClient::call_view`] unless told otherwise.
 pub const DEFAULT_VIEW_FUEL: u64 = 100_000_000;
 
@@ -55,6 +57,17 @@ pub trait Api {
         wait_until: Option<WaitUntil>,
         timeout_ms: Option<u64>,
     ) -> Result<Submitted, RpcError>;
+
+    /// Submits up to 100 transactions at once, in that order: for who has many, as it costs the node and the client less than one call for each. The
+    /// answer has that of `submit_transaction` for each of them, and comes when there is one for all of them, or after `timeout_ms`. If the
+    /// bytes of one are no transaction none is submitted, and the error says which one that is.
+    #[method(name = "submit_transactions", param_kind = map)]
+    async fn submit_transactions(
+        &self,
+        transactions: Vec<String>,
+        wait_until: Option<WaitUntil>,
+        timeout_ms: Option<u64>,
+    ) -> Result<Vec<Submitted>, RpcError>;
 
     /// Where a transaction is, what it says, and its receipt if it is in a block.
     #[method(name = "get_transaction", param_kind = map, blocking)]

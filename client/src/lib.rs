@@ -507,6 +507,24 @@ impl Client {
         ask!(self.submit_transaction(bytes(transaction), Some(wait_until), Some(timeout)))
     }
 
+    /// Submits up to [`api::MAX_SUBMITTED`] transactions at once, in that order, as [`Client::submit`] does each, and waits until there is an answer for all
+    /// of them. The answers are in the same order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if there are none, too many, or one is too large; else see [`Error`].
+    pub async fn submit_all(
+        &self,
+        transactions: &[SignedTransaction],
+        wait_until: WaitUntil,
+        timeout: Duration,
+    ) -> Result<Vec<Submitted>, Error> {
+        let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let timeout = timeout.min(MAX_TIMEOUT_MS);
+        let transactions = transactions.iter().map(bytes).collect();
+        ask!(self.submit_transactions(transactions, Some(wait_until), Some(timeout)))
+    }
+
     /// Submits a transaction until there is a definite answer: its receipt, from a final block, or that it is not going to have one. The same bytes
     /// are sent each time, so it is executed once whatever gets lost on the way.
     ///

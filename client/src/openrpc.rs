@@ -61,6 +61,8 @@ fn schema(of: Schema) -> Value {
         "any" => json!(true),
         "string" | "boolean" => json!({ "type": of }),
         "integer" => json!({ "type": of, "minimum": 0 }),
+        "strings" => json!({ "type": "array", "items": schema("string") }),
+        "submitted" => json!({ "type": "array", "items": schema("Submitted") }),
         "validators" => json!({ "type": "array", "items": schema("Validator") }),
         name => json!({ "$ref": format!("#/components/schemas/{name}") }),
     }
@@ -109,6 +111,16 @@ const METHODS: &[Method] = &[
         ],
         "Submitted",
         &[PARAMS, NO_TRANSACTION],
+    ),
+    method(
+        "submit_transactions",
+        &[
+            ("transactions", true, "strings"),
+            ("wait_until", false, "WaitUntil"),
+            ("timeout_ms", false, "integer"),
+        ],
+        "submitted",
+        &[PARAMS],
     ),
     method(
         "get_transaction",
@@ -305,7 +317,7 @@ pub fn document() -> Value {
             "result": { "name": "result", "schema": schema(method.result) },
             "errors": errors,
         });
-        if method.name == "submit_transaction" {
+        if method.name.starts_with("submit_") {
             let kinds = [TRANSACTION, WAITING, EXECUTION].concat();
             about["x-errors-in-result"] = json!(kinds);
         }

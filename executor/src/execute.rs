@@ -89,13 +89,12 @@ pub(crate) fn intrinsic_fuel(params: &ProtocolParams, tx: &Transaction, bytes: u
     })
 }
 
-/// What makes a transaction valid besides its sender's account: chain, size, fuel limit and price, signature.
+/// What makes a transaction valid besides its signature and its sender's account: chain, size, fuel limit and price.
 pub(crate) fn validate(
     params: &ProtocolParams,
     chain_id: u64,
     base_price: u64,
     signed: &SignedTransaction,
-    signatures: Signatures,
 ) -> Result<u64, AdmitError> {
     let tx = &signed.transaction;
     let bytes = encode(signed).len();
@@ -130,9 +129,6 @@ pub(crate) fn validate(
             base_price,
             got: tx.fuel_price,
         });
-    }
-    if signatures == Signatures::Verify && !signed.signature_is_valid() {
-        return Err(AdmitError::BadSignature);
     }
     Ok(minimum)
 }
@@ -220,7 +216,9 @@ impl Executor<'_> {
         index: u32,
         trace: &mut Option<Box<Recorder>>,
     ) -> Result<Result<Receipt, AdmitError>, ExecutionError> {
-        let done = self.execute(block.clone(), signed, &self.prepare(signed), trace)?;
+        // One for each.
+        let prepared = self.prepare(std::slice::from_ref(signed)).swap_remove(0);
+        let done = self.execute(block.clone(), signed, &prepared, trace)?;
         let Transacted {
             mut receipt,
             effects,
@@ -233,24 +231,31 @@ impl Executor<'_> {
         Ok(Ok(receipt))
     }
 
-    /// Does all that needs no state: verifies the signature if that is asked for.
-    pub(crate) fn prepare(&self, signed: &SignedTransaction) -> Prepared {
-        let hash = signed.hash();
-        let signatures = match self.verified.has(&hash, signed) {
-            true => Signatures::Trust,
-            false => self.signatures,
-        };
-        Prepared {
-            hash,
+    /// Does all that needs no state: verifies the signatures if that is asked for.
+    pub(crate) fn prepare(&self, transactions: &[SignedTransaction]) -> Vec<Prepared> {
+        let prepare = |signed: &SignedTransaction| Prepared {
+            hash: signed.hash(),
             sender: signed.transaction.sender_address(),
-            intrinsic: validate(
-                self.params,
-                self.chain_id,
-                self.base_price,
-                signed,
-                signatures,
-            ),
+            intrinsic: validate(self.params, self.chain_id, self.base_price, signed),
+        };
+        let mut prepared: Vec<_> = transactions.iter().map(prepare).collect();
+        if self.signatures == Signatures::Verify {
+            let sound = prepared.iter_mut().zip(transactions);
+            let sound: Vec<_> = sound
+                .filter(|(prepared, _)| prepared.intrinsic.is_ok())
+                .collect();
+            let signed: Vec<_> = sound
+                .iter()
+                .map(|(prepared, signed)| (prepared.hash, *signed))
+                .collect();
+            let valid = self.verified.verify(&signed);
+            for ((prepared, _), valid) in sound.into_iter().zip(valid) {
+                if !valid {
+                    prepared.intrinsic = Err(AdmitError::BadSignature);
+                }
+            }
         }
+        prepared
     }
 
     /// Executes `signed` on `state`, which is as those before it have left it. An invalid one has no effects. The proposer's fees are for the

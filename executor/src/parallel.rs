@@ -1,7 +1,7 @@
 //! Executes the transactions of a block: on several threads where that pays, with the result of executing them in order.
 //!
 //! ```text
-//!   transactions ──prepare (hash, signature), on all workers──▶ Prepared
+//!   transactions ──prepare (hash, signature), many at once, on `rayon`'s threads──▶ Prepared
 //!        │
 //!        ├─ slackline_parallel::run ── Machine::execute ──▶ Executor::execute on a View of what those before it wrote
 //!        │        └── disturbed while it runs: AsyncFuelChecker::cancel ──▶ the contract is stopped, the transaction executed again
@@ -30,6 +30,9 @@ use std::sync::{Arc, OnceLock};
 
 /// Bytes that the keys of a contract's storage have in common, and all that accounts and code have.
 const PREFIX: usize = crate::state::STORAGE_PREFIX;
+
+/// Transactions whose signatures are verified together, on one thread: more save little.
+const PREPARE_TOGETHER: usize = 128;
 
 const CODE: u8 = b'c';
 
@@ -106,7 +109,13 @@ pub(crate) fn execute(
         threads: if few { 1 } else { threads },
         ..BlockStats::default()
     };
-    let prepared: Vec<_> = transactions.iter().map(|_| OnceLock::new()).collect();
+    let prepared = match stats.threads {
+        1 => executor.prepare(transactions),
+        _ => transactions
+            .par_chunks(PREPARE_TOGETHER)
+            .flat_map_iter(|part| executor.prepare(part))
+            .collect(),
+    };
     let mut outcomes = Vec::new();
     if stats.threads > 1 {
         let machine = BlockMachine {
@@ -141,7 +150,6 @@ pub(crate) fn execute(
     }
     let done = outcomes.len();
     for (signed, prepared) in transactions.iter().zip(&prepared).skip(done) {
-        let prepared = prepared.get_or_init(|| executor.prepare(signed));
         let result = executor.execute(state.clone(), signed, prepared, &mut None)?;
         outcomes.push(match result {
             Ok(Transacted { receipt, effects }) => {
@@ -236,17 +244,12 @@ struct BlockMachine<'a> {
     executor: &'a Executor<'a>,
     state: &'a Arc<BlockState>,
     transactions: &'a [SignedTransaction],
-    prepared: &'a [OnceLock<Prepared>],
+    prepared: &'a [Prepared],
     /// Of each worker, once it has one.
     checkers: Vec<OnceLock<AsyncFuelChecker>>,
 }
 
 impl BlockMachine<'_> {
-    fn prepared(&self, transaction: usize) -> &Prepared {
-        self.prepared[transaction]
-            .get_or_init(|| self.executor.prepare(&self.transactions[transaction]))
-    }
-
     /// The code of the account under `key`, as far as `base` tells.
     fn code_of(&self, key: &[u8], base: &Base<Item>) -> Result<Option<Hash>, StoreError> {
         let seen = Seen {
@@ -272,10 +275,6 @@ impl Machine for BlockMachine<'_> {
         }
     }
 
-    fn prepare(&self, transaction: usize) {
-        self.prepared(transaction);
-    }
-
     fn execute(
         &self,
         transaction: usize,
@@ -286,7 +285,7 @@ impl Machine for BlockMachine<'_> {
             state: self.state.clone(),
         });
         let signed = &self.transactions[transaction];
-        let prepared = self.prepared(transaction);
+        let prepared = &self.prepared[transaction];
         let result = self.executor.execute(state, signed, prepared, &mut None);
         let Transacted { receipt, effects } = match result {
             Ok(Ok(transacted)) => transacted,

@@ -1,6 +1,6 @@
-//! Signatures that were found valid when their transactions were submitted, so that the block does not verify them again.
+//! Signatures that were found valid, when their transactions were submitted as a rule, so that the block does not verify them again.
 
-use crate::types::{Hash, SignedTransaction};
+use crate::types::{Hash, SignedTransaction, valid_signatures};
 use quick_cache::sync::Cache;
 
 /// Transactions remembered: what waits in a full mempool, several times.
@@ -14,14 +14,22 @@ impl Verified {
         Verified(Cache::new(CAPACITY))
     }
 
-    /// Remembers `signed`, with `hash`, whose signature has been verified.
-    pub(crate) fn insert(&self, hash: Hash, signed: &SignedTransaction) {
-        self.0.insert(hash, signed.signature);
-    }
-
-    /// Whether the signature of `signed`, with `hash`, is known to be valid.
-    pub(crate) fn has(&self, hash: &Hash, signed: &SignedTransaction) -> bool {
-        self.0.get(hash) == Some(signed.signature)
+    /// Which of `transactions`, each with its hash, have valid signatures. Verifies those that are not known, together, and remembers them.
+    pub(crate) fn verify(&self, transactions: &[(Hash, &SignedTransaction)]) -> Vec<bool> {
+        let known = transactions
+            .iter()
+            .map(|(hash, signed)| self.0.get(hash) == Some(signed.signature));
+        let mut valid: Vec<bool> = known.collect();
+        let unknown: Vec<usize> = (0..valid.len()).filter(|&at| !valid[at]).collect();
+        let together: Vec<_> = unknown.iter().map(|&at| transactions[at].1).collect();
+        for (at, found) in unknown.into_iter().zip(valid_signatures(&together)) {
+            if found {
+                let (hash, signed) = transactions[at];
+                self.0.insert(hash, signed.signature);
+                valid[at] = true;
+            }
+        }
+        valid
     }
 }
 
@@ -48,13 +56,16 @@ mod tests {
             },
         };
         let signed = transaction.sign(&key);
-        let verified = Verified::new();
-        assert!(!verified.has(&signed.hash(), &signed));
-        verified.insert(signed.hash(), &signed);
-        assert!(verified.has(&signed.hash(), &signed));
         let mut forged = signed.clone();
         forged.signature[0] ^= 1;
-        assert_eq!(forged.hash(), signed.hash());
-        assert!(!verified.has(&forged.hash(), &forged));
+        let hash = signed.hash();
+        assert_eq!(forged.hash(), hash);
+        let verified = Verified::new();
+        assert_eq!(verified.verify(&[(hash, &forged)]), [false]);
+        assert_eq!(verified.0.get(&hash), None);
+        let both = [(hash, &forged), (hash, &signed), (hash, &forged)];
+        assert_eq!(verified.verify(&both), [false, true, false]);
+        assert_eq!(verified.0.get(&hash), Some(signed.signature));
+        assert_eq!(verified.verify(&both), [false, true, false]);
     }
 }

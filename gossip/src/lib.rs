@@ -62,16 +62,28 @@ pub enum Judgement {
     Junk,
 }
 
-/// Who gets the messages.
-pub trait Sink: Send + 'static {
-    /// Judges a message from `from`. Called on a thread of its own, one message after the other; it may block, and meanwhile
-    /// messages queue up and then are dropped.
-    fn receive(&mut self, from: PeerId, bytes: &[u8]) -> Judgement;
+/// A message that has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The peer that sent it here, who need not be where it comes from.
+    pub from: PeerId,
+    /// What it says.
+    pub bytes: Vec<u8>,
 }
 
-impl<F: FnMut(PeerId, &[u8]) -> Judgement + Send + 'static> Sink for F {
-    fn receive(&mut self, from: PeerId, bytes: &[u8]) -> Judgement {
-        self(from, bytes)
+/// The most messages that are judged together.
+pub const TOGETHER: usize = 128;
+
+/// Who gets the messages.
+pub trait Sink: Send + 'static {
+    /// Judges each of these, in that order; what gets no judgement is ignored. Called with those that have come meanwhile, [`TOGETHER`] at most, on a
+    /// thread of its own; it may block, and then messages queue up and then are dropped.
+    fn receive(&mut self, messages: Vec<Message>) -> Vec<Judgement>;
+}
+
+impl<F: FnMut(Vec<Message>) -> Vec<Judgement> + Send + 'static> Sink for F {
+    fn receive(&mut self, messages: Vec<Message>) -> Vec<Judgement> {
+        self(messages)
     }
 }
 

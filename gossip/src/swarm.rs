@@ -2,7 +2,9 @@
 
 use crate::bucket::Bucket;
 use crate::counters::Atomics;
-use crate::{Command, Config, Handle, Judgement, Peer, Shared, Sink, StartError, keypair};
+use crate::{
+    Command, Config, Handle, Judgement, Message, Peer, Shared, Sink, StartError, TOGETHER, keypair,
+};
 use futures::StreamExt;
 use libp2p::allow_block_list::{self, BlockedPeers};
 use libp2p::connection_limits::{self, ConnectionLimits};
@@ -39,11 +41,7 @@ struct Behaviour {
 }
 
 /// A message on its way to the sink.
-struct Incoming {
-    id: MessageId,
-    from: PeerId,
-    bytes: Vec<u8>,
-}
+type Incoming = (MessageId, Message);
 
 /// What is remembered of a peer, also when it has gone: else to reconnect would be forgiveness.
 struct Record {
@@ -142,10 +140,18 @@ pub(crate) async fn start(config: Config, mut sink: impl Sink) -> Result<Handle,
     std::thread::Builder::new()
         .name("slackline-gossip".to_owned())
         .spawn(move || {
-            while let Some(Incoming { id, from, bytes }) = incoming.blocking_recv() {
-                let judgement = sink.receive(from, &bytes);
-                if judge.blocking_send((id, from, judgement)).is_err() {
-                    break;
+            let mut waiting = Vec::with_capacity(TOGETHER);
+            while incoming.blocking_recv_many(&mut waiting, TOGETHER) > 0 {
+                let (names, messages): (Vec<_>, Vec<_>) = waiting
+                    .drain(..)
+                    .map(|(id, message)| ((id, message.from), message))
+                    .unzip();
+                let mut judgements = sink.receive(messages).into_iter();
+                for (id, from) in names {
+                    let judgement = judgements.next().unwrap_or(Judgement::Ignore);
+                    if judge.blocking_send((id, from, judgement)).is_err() {
+                        return;
+                    }
                 }
             }
         })?;
@@ -423,11 +429,7 @@ impl Task {
         }
         if self
             .to_sink
-            .try_send(Incoming {
-                id: id.clone(),
-                from,
-                bytes,
-            })
+            .try_send((id.clone(), Message { from, bytes }))
             .is_err()
         {
             self.count(|counters| &counters.queue_full);

@@ -3,55 +3,9 @@
 use slackline_types::Hash;
 use std::sync::Arc;
 
-/// Where admission stopped. The stages come in this order, the cheapest to check first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Stage {
-    /// Size, encoding, chain.
-    Structure,
-    /// Fuel limit and price.
-    Fuel,
-    /// The signature.
-    Signature,
-    /// What the chain says: contract, method, code.
-    Chain,
-    /// Nonce and balance of the sender.
-    Account,
-    /// Room in the pool, and what is there already.
-    Pool,
-}
-
-/// Why a transaction was not accepted. `E` is the chain's own error.
+/// Why a transaction was not accepted. `E` is the error of [`Accounts`](crate::Accounts).
 #[derive(Debug, thiserror::Error)]
 pub enum AdmissionError<E> {
-    /// Over the size limit of a transaction.
-    #[error("the transaction has {bytes} bytes, more than the limit of {limit}")]
-    TooLarge {
-        /// Its size, in bytes.
-        bytes: usize,
-        /// The limit, in bytes.
-        limit: usize,
-    },
-    /// Not the borsh encoding of a signed transaction.
-    #[error("this is not a borsh-encoded signed transaction: {0}")]
-    Malformed(String),
-    /// For another chain.
-    #[error("the transaction is for chain {got}, this is chain {expected}")]
-    WrongChain {
-        /// This chain's id.
-        expected: u64,
-        /// The transaction's.
-        got: u64,
-    },
-    /// The fuel limit is out of bounds.
-    #[error("a fuel limit of {got} is not between {minimum} and {maximum}")]
-    FuelLimit {
-        /// The lowest limit, in fuel.
-        minimum: u64,
-        /// The highest limit, in fuel.
-        maximum: u64,
-        /// The transaction's, in fuel.
-        got: u64,
-    },
     /// The sender would pay less for a unit of fuel than it costs in the next block.
     #[error("a fuel price of {got} is too low: the base price is {base_price}")]
     FuelPriceTooLow {
@@ -59,17 +13,6 @@ pub enum AdmissionError<E> {
         base_price: u64,
         /// The most that the sender would pay.
         got: u64,
-    },
-    /// The signature is not the sender's over this transaction.
-    #[error("the signature does not match the sender's key and the transaction")]
-    BadSignature,
-    /// The chain refuses it, for a reason of its own.
-    #[error("{error}")]
-    Refused {
-        /// Which one.
-        error: E,
-        /// Whether an honest node could not have forwarded it: true only if no state makes it valid.
-        peers_fault: bool,
     },
     /// The state could not be read.
     #[error("the state cannot be read: {0}")]
@@ -160,94 +103,6 @@ fn at_least(price: &Option<u64>) -> String {
     price.map_or_else(String::new, |price| {
         format!("; an effective fuel price of {price} would do")
     })
-}
-
-impl<E> AdmissionError<E> {
-    /// Where admission stopped.
-    pub fn stage(&self) -> Stage {
-        match self {
-            Self::TooLarge { .. } | Self::Malformed(_) | Self::WrongChain { .. } => {
-                Stage::Structure
-            }
-            Self::FuelLimit { .. } | Self::FuelPriceTooLow { .. } => Stage::Fuel,
-            Self::BadSignature => Stage::Signature,
-            Self::Refused { .. } => Stage::Chain,
-            Self::State(_)
-            | Self::NonceUsed { .. }
-            | Self::NonceGap { .. }
-            | Self::InsufficientBalance { .. } => Stage::Account,
-            Self::Known
-            | Self::Expired { .. }
-            | Self::ReplacementUnderpriced { .. }
-            | Self::Executing { .. }
-            | Self::SenderFull { .. }
-            | Self::Full { .. } => Stage::Pool,
-        }
-    }
-
-    /// Whether a peer that forwarded the transaction is to blame: an honest node, however far ahead or behind and with whatever limits
-    /// of its own, would not have.
-    pub fn is_peers_fault(&self) -> bool {
-        match self {
-            // The limit is a parameter of the chain, the same everywhere.
-            Self::TooLarge { .. } => true,
-            // Nobody can have admitted what cannot be decoded.
-            Self::Malformed(_) => true,
-            // Every node knows its chain.
-            Self::WrongChain { .. } => true,
-            // Parameters of the chain, the same everywhere.
-            Self::FuelLimit { .. } => true,
-            // A signature is checked before a transaction is forwarded, and is valid or not on every machine.
-            Self::BadSignature => true,
-            // Only whoever ran the check knows if it depends on the state.
-            Self::Refused { peers_fault, .. } => *peers_fault,
-            // Our own disk.
-            Self::State(_) => false,
-            // The base price moves with every block, and the peer may be at another.
-            Self::FuelPriceTooLow { .. } => false,
-            // The block that used the nonce may not have reached the peer.
-            Self::NonceUsed { .. } => false,
-            // What fills the gap may come by another way; the limit is this node's own.
-            Self::NonceGap { .. } => false,
-            // The balance moves with blocks, and the peer's pool has other transactions before this one.
-            Self::InsufficientBalance { .. } => false,
-            // Two peers forward the same: gossip works that way.
-            Self::Known => false,
-            // Heights differ between nodes.
-            Self::Expired { .. } => false,
-            // The peer may have seen this one first; the bump is this node's own.
-            Self::ReplacementUnderpriced { .. } => false,
-            // The peer does not know what is in our blocks under way.
-            Self::Executing { .. } => false,
-            // The limits are this node's own.
-            Self::SenderFull { .. } => false,
-            // So are these.
-            Self::Full { .. } => false,
-        }
-    }
-
-    /// Whether the same bytes may be accepted later without the sender's doing: for `TryAgainLater`.
-    pub fn is_temporary(&self) -> bool {
-        match self {
-            Self::State(_)
-            | Self::NonceGap { .. }
-            | Self::SenderFull { .. }
-            | Self::Full { .. }
-            | Self::Executing { .. } => true,
-            Self::TooLarge { .. }
-            | Self::Malformed(_)
-            | Self::WrongChain { .. }
-            | Self::FuelLimit { .. }
-            | Self::FuelPriceTooLow { .. }
-            | Self::BadSignature
-            | Self::Refused { .. }
-            | Self::NonceUsed { .. }
-            | Self::InsufficientBalance { .. }
-            | Self::Known
-            | Self::Expired { .. }
-            | Self::ReplacementUnderpriced { .. } => false,
-        }
-    }
 }
 
 /// Why a transaction left the pool without getting into a block.

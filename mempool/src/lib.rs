@@ -3,9 +3,9 @@
 //! ```text
 //!                 bytes from a client or a peer            Journal::open, at start
 //!                        │                                       │
-//!     Rules::check  ─────┤ structure, fuel, signature            │
+//!     the chain  ────────┤ structure, fuel, signature, code      │
 //!                        ▼                                       ▼
-//!     Mempool::insert  Candidate ── nonce, balance, price, room ─┤──▶ AdmissionError (is_peers_fault?)
+//!     Mempool::insert  Candidate ── nonce, balance, price, room ─┤──▶ AdmissionError
 //!                        │                                       │
 //!          ┌─────────────┴─ of each sender, by nonce ────────────┘
 //!          │  [executing] [pending, pending, …]  gap  [queued, …]
@@ -38,8 +38,8 @@ mod error;
 mod journal;
 mod pool;
 
-pub use admission::{Candidate, Rules};
-pub use error::{AdmissionError, DropReason, Stage};
+pub use admission::Candidate;
+pub use error::{AdmissionError, DropReason};
 pub use journal::{Journal, JournalError, Record, Recovered};
 pub use pool::{
     Accepted, AccountView, Accounts, BatchLimits, Committed, Limits, MISFITS, Mempool, Origin,

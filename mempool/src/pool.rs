@@ -447,7 +447,7 @@ impl<R, E> Mempool<R, E> {
         })
     }
 
-    /// Takes in a transaction: the stages [`Account`](crate::Stage::Account) and [`Pool`](crate::Stage::Pool), and its price.
+    /// Takes in a transaction, if its price, its sender's nonce and balance, and what is in the pool allow it.
     ///
     /// `accounts` is asked once for the sender. If it shows a block that [`Mempool::on_block`] is not told of yet, nothing is lost: what that
     /// block has in it waits for its verdict.

@@ -572,7 +572,6 @@ impl Pair {
             (Err(error), Err(expected)) => {
                 prop_assert_eq!(kind(&error), expected);
                 self.kinds.insert(expected);
-                prop_assert!(!error.is_peers_fault());
                 let next = self
                     .state
                     .account(&address(spec.sender))

@@ -3,7 +3,7 @@
 use ed25519_dalek::SigningKey;
 use slackline_mempool::{
     AccountView, Accounts, AdmissionError, BatchLimits, Candidate, Committed, DropReason, Journal,
-    Limits, Mempool, Origin, Record, Rules, Stage, Subpool, Verdict,
+    Limits, Mempool, Origin, Record, Subpool, Verdict,
 };
 use slackline_types::{Action, Address, Hash, PublicKey, SignedTransaction, Transaction};
 use std::sync::Arc;
@@ -296,7 +296,7 @@ fn eviction_takes_the_worst_with_what_hangs_on_it_and_nothing_better() {
                 minimum_price: None,
                 ..
             }
-        ) && error.is_temporary(),
+        ),
         "{error}"
     );
 }
@@ -453,59 +453,18 @@ fn a_block_settles_and_what_cannot_be_applied_leaves_with_the_reason() {
 }
 
 #[test]
-fn each_stage_refuses_with_its_name_and_blames_whom_it_should() {
-    let rules = Rules {
-        chain_id: 1,
-        transaction_bytes: 400,
-        fuel_limit: 5..=100,
-    };
-    let key = SigningKey::from_bytes(&[7; 32]);
-    let signed = |change: fn(&mut Transaction)| {
-        let mut tx = transaction(0, 0, 5, 5);
-        tx.sender = PublicKey(key.verifying_key().to_bytes());
-        change(&mut tx);
-        borsh::to_vec(&tx.sign(&key)).expect("encoded")
-    };
-    let refused = |bytes: &[u8], stage: Stage| {
-        let error = rules.check::<String>(bytes).expect_err("bad");
-        assert_eq!(error.stage(), stage, "{error}");
-        assert!(error.is_peers_fault(), "{error}");
-        assert!(!error.is_temporary(), "{error}");
-    };
-    let good = signed(|_| {});
-    let candidate = rules.check::<String>(&good).expect("good");
-    assert_eq!(
-        (
-            candidate.bytes(),
-            candidate.transaction().transaction.fuel_limit
-        ),
-        (good.len(), 10)
-    );
-    refused(&[], Stage::Structure);
-    refused(&[0; 401], Stage::Structure);
-    refused(&good[..good.len() - 1], Stage::Structure);
-    refused(&[good.as_slice(), &[0]].concat(), Stage::Structure);
-    refused(&signed(|tx| tx.chain_id = 2), Stage::Structure);
-    refused(&signed(|tx| tx.fuel_limit = 4), Stage::Fuel);
-    refused(&signed(|tx| tx.fuel_limit = 101), Stage::Fuel);
-    let mut forged = good.clone();
-    *forged.last_mut().expect("some") ^= 1;
-    refused(&forged, Stage::Signature);
-
-    // What depends on this node's state is nobody's fault.
+fn what_does_not_fit_is_refused_with_its_reason() {
+    use AdmissionError::*;
     let limits = Limits {
         sender_transactions: 1,
         nonce_gap: 1,
         ..Limits::default()
     };
     let mut pool = Pool::new(limits, 5, 2);
-    let mut excused = |nonce: u64, price: u64, accounts: &dyn Accounts<String>, stage: Stage| {
+    let mut refused = |nonce: u64, price: u64, accounts: &dyn Accounts<String>| {
         let tx = candidate_of(nonce, price);
-        let error = pool
-            .insert(tx, Origin::Peer, accounts)
-            .expect_err("refused");
-        assert_eq!(error.stage(), stage, "{error}");
-        assert!(!error.is_peers_fault(), "{error}");
+        pool.insert(tx, Origin::Peer, accounts)
+            .expect_err("refused")
     };
     let used = Everybody(AccountView {
         nonce: 1,
@@ -515,49 +474,71 @@ fn each_stage_refuses_with_its_name_and_blames_whom_it_should() {
         nonce: 0,
         balance: 19,
     });
-    excused(0, 1, &RICH, Stage::Fuel);
-    excused(0, 2, &Broken, Stage::Account);
-    excused(0, 2, &used, Stage::Account);
-    excused(2, 2, &RICH, Stage::Account);
-    excused(0, 2, &poor, Stage::Account);
+    let error = refused(0, 1, &RICH);
+    assert!(
+        matches!(
+            error,
+            FuelPriceTooLow {
+                base_price: 2,
+                got: 1
+            }
+        ),
+        "{error}"
+    );
+    let error = refused(0, 2, &Broken);
+    assert!(matches!(error, State(_)), "{error}");
+    let error = refused(0, 2, &used);
+    assert!(
+        matches!(
+            error,
+            NonceUsed {
+                expected: 1,
+                got: 0
+            }
+        ),
+        "{error}"
+    );
+    let error = refused(2, 2, &RICH);
+    assert!(matches!(error, NonceGap { got: 2, .. }), "{error}");
+    let error = refused(0, 2, &poor);
+    assert!(
+        matches!(error, InsufficientBalance { available: 19, .. }),
+        "{error}"
+    );
     pool.insert(candidate_of(0, 2), Origin::Peer, &RICH)
         .expect("accepted");
-    let mut excused = |nonce: u64, price: u64| {
-        let error = pool
-            .insert(candidate_of(nonce, price), Origin::Peer, &RICH)
-            .expect_err("refused");
-        assert_eq!(
-            (error.stage(), error.is_peers_fault()),
-            (Stage::Pool, false),
-            "{error}"
-        );
+    let mut refused = |nonce: u64, price: u64| {
+        pool.insert(candidate_of(nonce, price), Origin::Peer, &RICH)
+            .expect_err("refused")
     };
-    excused(0, 2);
-    excused(0, 3);
-    excused(1, 2);
+    let error = refused(0, 2);
+    assert!(matches!(error, Known), "{error}");
+    let error = refused(0, 3);
+    assert!(matches!(error, ReplacementUnderpriced { .. }), "{error}");
+    let error = refused(1, 2);
+    assert!(
+        matches!(
+            error,
+            SenderFull {
+                transactions: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
     let error = pool
         .insert(candidate_of(0, 9).expiring(5), Origin::Local, &RICH)
         .expect_err("expired");
     assert!(
         matches!(
             error,
-            AdmissionError::Expired {
+            Expired {
                 expired: 5,
                 height: 5
             }
         ),
         "{error}"
     );
-    for peers_fault in [false, true] {
-        let error = AdmissionError::Refused {
-            error: "no such contract",
-            peers_fault,
-        };
-        assert_eq!(
-            (error.stage(), error.is_peers_fault()),
-            (Stage::Chain, peers_fault)
-        );
-    }
 }
 
 /// With a tip of 0 a bump of 10 percent of 2 is a price of 3; the tip keeps that out.
@@ -569,10 +550,9 @@ fn candidate_of(nonce: u64, price: u64) -> Candidate {
 fn a_restart_brings_back_what_still_fits() {
     let directory = tempfile::tempdir().expect("directory");
     let path = directory.path().join("mempool.journal");
-    let rules = Rules {
-        chain_id: 1,
-        transaction_bytes: 1_000,
-        fuel_limit: 0..=100,
+    let candidate_from = |bytes: &[u8]| {
+        let signed = borsh::from_slice(bytes).expect("a transaction");
+        Candidate::new(signed, bytes.len())
     };
     let (mut journal, _) = Journal::open(&path, 1 << 20).expect("opened");
     let mut pool = Pool::new(
@@ -589,7 +569,7 @@ fn a_restart_brings_back_what_still_fits() {
         let mut tx = transaction(0, nonce, u64::from(seed) + 5, 9);
         tx.sender = PublicKey(key.verifying_key().to_bytes());
         let bytes = borsh::to_vec(&tx.sign(&key)).expect("encoded");
-        let candidate = rules.check::<String>(&bytes).expect("good");
+        let candidate = candidate_from(&bytes);
         let hash = candidate.hash();
         pool.insert(candidate, Origin::Local, &RICH)
             .expect("accepted");
@@ -629,27 +609,27 @@ fn a_restart_brings_back_what_still_fits() {
             })
         }
     }
-    let first = rules
-        .check::<String>(&recovered.records[0].bytes)
-        .expect("good")
-        .sender();
+    let first = candidate_from(&recovered.records[0].bytes).sender();
     let accounts = State(first);
-    let stages: Vec<_> = recovered
+    let refusals: Vec<_> = recovered
         .records
         .iter()
         .map(|record| {
-            let candidate = rules
-                .check::<String>(&record.bytes)
-                .expect("good")
-                .expiring(record.expires);
-            pool.insert(candidate, record.origin, &accounts)
-                .err()
-                .map(|error| error.stage())
+            let candidate = candidate_from(&record.bytes).expiring(record.expires);
+            pool.insert(candidate, record.origin, &accounts).err()
         })
         .collect();
-    assert_eq!(
-        stages,
-        [Some(Stage::Account), None, None, Some(Stage::Pool)]
+    assert!(
+        matches!(
+            &refusals[..],
+            [
+                Some(AdmissionError::NonceUsed { .. }),
+                None,
+                None,
+                Some(AdmissionError::Expired { .. })
+            ]
+        ),
+        "{refusals:?}"
     );
     assert_eq!(hashes(&pool.take_batch(ALL)), [all[2], all[1]]);
     assert_eq!(
@@ -667,7 +647,7 @@ fn a_restart_brings_back_what_still_fits() {
     let kept: Vec<Hash> = recovered
         .records
         .iter()
-        .map(|record| rules.check::<String>(&record.bytes).expect("good").hash())
+        .map(|record| candidate_from(&record.bytes).hash())
         .collect();
     assert_eq!(kept, [all[1], all[2]]);
 }

@@ -27,17 +27,19 @@
 //! - A transaction is *acknowledged* (`"included"`, with a receipt) only when its block is synced to disk. Among validators that block is decided: it
 //!   is final.
 //! - Nothing that executes contracts, checks signatures or reads the disk runs on a thread that serves connections.
-//! - Every queue is bounded: the mempool by transactions and bytes, [workers](views) by pieces of work, the listener by
+//! - Every queue is bounded: the mempool by transactions and bytes, [workers](workers) by pieces of work, the listener by
 //!   requests at a time, batch length and body size. What is full says "try again later".
 //! - If a block cannot be stored the node accepts nothing more and says why ([`producer::Health::Failed`]): it does not
 //!   know what is on disk until it is started again.
 //!
 //! The binary `slackline` is the command-line interface to all of this.
 
+mod admission;
 pub mod args;
 pub mod config;
 pub mod dev;
 pub mod home;
+mod http;
 pub mod keys;
 pub mod metrics;
 mod node;
@@ -46,6 +48,6 @@ pub mod producer;
 pub mod rpc;
 pub mod snapshot;
 pub mod validator;
-pub mod views;
+pub mod workers;
 
 pub use node::{ConsensusSetup, Node, NodeConfig, NodeFailure, StartError};

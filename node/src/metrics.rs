@@ -440,7 +440,7 @@ impl Metrics {
             (&self.checks_landed, metering.checks_landed),
             (&self.stopped, metering.stopped),
         ] {
-            counter.inc_by(value.saturating_sub(counter.get()));
+            raise(counter, value);
         }
         if let Some(gossip) = gossip {
             self.gossip_peers.set(gauge(gossip.peers().len() as u64));
@@ -456,8 +456,7 @@ impl Metrics {
                 ("strikes", counters.strikes),
                 ("bans", counters.bans),
             ] {
-                let counter = self.gossip.get_or_create(&WhatLabel { what });
-                counter.inc_by(value.saturating_sub(counter.get()));
+                raise(&self.gossip.get_or_create(&WhatLabel { what }), value);
             }
         }
         match chain.database_stats() {
@@ -487,10 +486,8 @@ impl Metrics {
             ("filter", activity.filter),
         ] {
             for (result, value) in [("hit", lookups.hits), ("miss", lookups.misses)] {
-                let counter = self
-                    .db_lookups
-                    .get_or_create(&LookupLabel { block, result });
-                counter.inc_by(value.saturating_sub(counter.get()));
+                let label = LookupLabel { block, result };
+                raise(&self.db_lookups.get_or_create(&label), value);
             }
         }
         for (what, value) in [
@@ -499,8 +496,7 @@ impl Metrics {
             ("merge_read", activity.merge_read_bytes),
             ("merge_written", activity.merge_written_bytes),
         ] {
-            let counter = self.db_io.get_or_create(&WhatLabel { what });
-            counter.inc_by(value.saturating_sub(counter.get()));
+            raise(&self.db_io.get_or_create(&WhatLabel { what }), value);
         }
         let stalled = activity.stalled_us as f64 / 1e6;
         self.db_stalled
@@ -528,6 +524,11 @@ impl Metrics {
 
 fn call_seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_1, 4.0, 10))
+}
+
+/// Sets a counter to what is counted elsewhere, and never decreases.
+fn raise(counter: &Counter, value: u64) {
+    counter.inc_by(value.saturating_sub(counter.get()));
 }
 
 fn gauge(value: u64) -> i64 {

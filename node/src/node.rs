@@ -1,17 +1,18 @@
 //! A node in one piece: chain, producer, consensus, workers, RPC and operators' port, started and stopped together.
 
+use crate::admission::Admission;
 use crate::config;
 use crate::dev::{self, DataDirError};
 use crate::keys::Key;
 use crate::metrics::{self, Metrics};
 use crate::ops::{self, Sources};
-use crate::producer::{Health, Limits, Producer, Progress, SubmitError};
+use crate::producer::{Decoded, Health, Limits, Producer, Progress, SubmitError};
 use crate::rpc::api::ApiServer;
 use crate::rpc::listener::Listener;
 use crate::rpc::server::Handler;
 use crate::snapshot;
 use crate::validator::Validator;
-use crate::views::Workers;
+use crate::workers::{Job, Workers};
 use jsonrpsee::RpcModule;
 use jsonrpsee::server::ServerHandle;
 use slackline_client::openrpc;
@@ -30,9 +31,6 @@ use tokio::sync::{mpsc, watch};
 
 /// How long connections may take to finish what they are doing when the node stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
-
-/// Submitted transactions that may wait for being checked.
-const ADMISSION_QUEUE: usize = 1_024;
 
 /// Views that may wait for being executed.
 const VIEW_QUEUE: usize = 256;
@@ -166,8 +164,8 @@ pub struct Node {
     address: SocketAddr,
     /// Closed when no connection is left.
     gone: mpsc::Receiver<()>,
-    admission: Arc<Workers>,
-    views: Arc<Workers>,
+    admission: Arc<Admission>,
+    views: Arc<Workers<Job>>,
     producer: Arc<Producer<Chain>>,
     chain: Arc<Chain>,
     consensus: Option<Arc<Handle>>,
@@ -217,10 +215,8 @@ impl Node {
         let (snapshot, _) = bind(config.snapshot).await?.unzip();
         let threads =
             std::thread::available_parallelism().map_or(2, |threads| threads.get().clamp(2, 8));
-        let workers =
-            |name, queue| Workers::start(name, threads, queue).map_err(StartError::Thread);
-        let admission = Arc::new(workers("slackline-admit", ADMISSION_QUEUE)?);
-        let views = Arc::new(workers("slackline-view", VIEW_QUEUE)?);
+        let views = Workers::for_jobs("slackline-view", threads, VIEW_QUEUE);
+        let views = Arc::new(views.map_err(StartError::Thread)?);
         let producer = match &config.consensus {
             None => Producer::start(chain.clone(), config.mempool).map_err(StartError::Thread)?,
             Some(_) => {
@@ -234,6 +230,8 @@ impl Node {
             }
         };
         let producer = Arc::new(producer);
+        let admission = Admission::start(producer.clone(), threads).map_err(StartError::Thread)?;
+        let admission = Arc::new(admission);
         let metrics = Arc::new(Metrics::default());
         tokio::spawn(metrics::follow(metrics.clone(), producer.clone()));
         let (consensus, gossip) = match config.consensus {
@@ -256,12 +254,7 @@ impl Node {
         };
         let (stopping, stop) = watch::channel(false);
         if let Some(listener) = snapshot {
-            let (chain, stop) = (chain.clone(), stop.clone());
-            tokio::spawn(async move {
-                if let Err(error) = snapshot::serve(listener, chain, stop).await {
-                    tracing::error!(%error, "the port for snapshots has failed");
-                }
-            });
+            tokio::spawn(snapshot::serve(listener, chain.clone(), stop.clone()));
         }
         let sources = Sources {
             chain: chain.clone(),
@@ -271,12 +264,7 @@ impl Node {
             gossip: gossip.clone(),
         };
         if let Some(listener) = ops {
-            let sources = sources.clone();
-            tokio::spawn(async move {
-                if let Err(error) = ops::serve(listener, sources, stop).await {
-                    tracing::error!(%error, "the operators' port has failed");
-                }
-            });
+            tokio::spawn(ops::serve(listener, sources.clone(), stop));
         }
         let (handler_gone, gone) = mpsc::channel(1);
         let handler = Handler::new(
@@ -451,12 +439,7 @@ async fn start_gossip(
         .message_bytes
         .max(chain.params().limits.transaction_bytes);
     let pool = producer.clone();
-    let sink = move |_from, bytes: &[u8]| match pool.submit_from_peer(bytes) {
-        Ok((_, Progress::Accepted(_))) => Judgement::Accept,
-        Ok((_, Progress::Waiting(_) | Progress::Included(_))) => Judgement::Ignore,
-        Err(SubmitError::Refused(error)) if is_junk(&error) => Judgement::Junk,
-        Err(_) => Judgement::Ignore,
-    };
+    let sink = move |messages: Vec<slackline_gossip::Message>| judge(&pool, messages);
     let gossip = slackline_gossip::Gossip::start(config, sink)
         .await
         .map_err(|error| StartError::Gossip(error.to_string()))?;
@@ -468,6 +451,26 @@ async fn start_gossip(
         }
     });
     Ok(gossip)
+}
+
+/// What messages of peers were worth, which are transactions, having accepted those that can be.
+fn judge(pool: &Producer<Chain>, messages: Vec<slackline_gossip::Message>) -> Vec<Judgement> {
+    let decoded: Vec<_> = messages
+        .into_iter()
+        .map(|message| pool.decode(message.bytes))
+        .collect();
+    let readable: Vec<Decoded> = decoded.iter().flatten().cloned().collect();
+    let mut submitted = pool.submit_from_peer(&readable).into_iter();
+    let judge = |decoded: Result<Decoded, AdmitError>| match decoded {
+        Err(error) if is_junk(&error) => Judgement::Junk,
+        Err(_) => Judgement::Ignore,
+        Ok(_) => match submitted.next() {
+            Some(Ok(Progress::Accepted(_))) => Judgement::Accept,
+            Some(Err(SubmitError::Refused(error))) if is_junk(&error) => Judgement::Junk,
+            _ => Judgement::Ignore,
+        },
+    };
+    decoded.into_iter().map(judge).collect()
 }
 
 /// Whether no honest node forwards a transaction that is refused for this: it was never valid, whatever the state.

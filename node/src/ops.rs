@@ -7,6 +7,7 @@
 //! | `/metrics` | OpenMetrics, as Prometheus reads it: those of the node, then those of the consensus engine |
 //! | `/status` | JSON: height, consensus, peers, mempool |
 
+use crate::http;
 use crate::metrics::Metrics;
 use crate::producer::{Health, Producer, now_ms};
 use axum::extract::State;
@@ -144,26 +145,12 @@ async fn status(State(sources): State<Sources>) -> Response {
 }
 
 /// Serves until `stop` says so.
-///
-/// # Errors
-///
-/// The listener failed.
-pub async fn serve(
-    listener: TcpListener,
-    sources: Sources,
-    mut stop: watch::Receiver<bool>,
-) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, sources: Sources, stop: watch::Receiver<bool>) {
     let router = Router::new()
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .with_state(sources);
-    let stopped = async move {
-        // An error says that nobody can say so any more.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stopped)
-        .await
+    http::serve(listener, router, stop).await;
 }

@@ -17,6 +17,7 @@
 //! The stream: [`MAGIC`]; parts, each after its length (4 bytes, little-endian), in borsh; a length of 0.
 
 use crate::dev::database;
+use crate::http;
 use crate::validator::{ValidatorError, is_what_it_commits_to, voters};
 use axum::Router;
 use axum::body::Body;
@@ -399,15 +400,7 @@ struct Served {
 }
 
 /// Serves snapshots of `chain`, at `/snapshot`, until `stop` says so.
-///
-/// # Errors
-///
-/// The listener failed.
-pub async fn serve(
-    listener: TcpListener,
-    chain: Arc<Chain>,
-    mut stop: watch::Receiver<bool>,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, chain: Arc<Chain>, stop: watch::Receiver<bool>) {
     let router = Router::new()
         .route("/snapshot", get(snapshot))
         .with_state(Served {
@@ -415,13 +408,7 @@ pub async fn serve(
             downloads: Arc::new(Semaphore::new(DOWNLOADS)),
             stop: stop.clone(),
         });
-    let stopped = async move {
-        // An error says that nobody can say so any more.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stopped)
-        .await
+    http::serve(listener, router, stop).await;
 }
 
 async fn snapshot(State(served): State<Served>) -> Response {

@@ -47,8 +47,18 @@ pub struct BlockWrites<'a> {
     pub code: &'a BTreeMap<Hash, Arc<Vec<u8>>>,
     /// What [`Store::update`] has made of `state`.
     pub tree: TreeUpdate,
+    /// Whether what it overwrites is read on the threads of `rayon`'s pool, if it is much.
+    pub in_parallel: bool,
     /// What shows that the block was decided, for whom it concerns.
     pub certificate: Option<&'a [u8]>,
+}
+
+/// What a database says of itself and of its chain.
+pub(crate) fn new_chain(genesis: &[u8]) -> Batch {
+    let mut batch = Batch::default();
+    batch.put(Family::Meta, *b"schema", SCHEMA.to_le_bytes());
+    batch.put(Family::Meta, *b"genesis", genesis);
+    batch
 }
 
 /// Where an event is. In the order of the chain.
@@ -370,10 +380,7 @@ impl Store {
     ///
     /// If the database fails.
     pub fn initialise(&self, genesis: &[u8], writes: BlockWrites<'_>) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
-        batch.put(Family::Meta, *b"schema", SCHEMA.to_le_bytes());
-        batch.put(Family::Meta, *b"genesis", genesis);
-        self.write_block(batch, writes)
+        self.write_block(new_chain(genesis), writes)
     }
 
     /// Writes a block: all of it or, if this fails or the machine stops, nothing; on return it is on disk.
@@ -402,7 +409,8 @@ impl Store {
             })?;
             Ok(before)
         };
-        let before: Result<Vec<Vec<u8>>, StoreError> = match writes.state.len() >= WORTH_THREADS {
+        let in_parallel = writes.in_parallel && writes.state.len() >= WORTH_THREADS;
+        let before: Result<Vec<Vec<u8>>, StoreError> = match in_parallel {
             true => {
                 let keys: Vec<&Vec<u8>> = writes.state.keys().collect();
                 keys.into_par_iter().map(before).collect()

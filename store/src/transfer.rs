@@ -2,7 +2,7 @@
 //! brought; nor are past states.
 
 use crate::backend::{Backend, Batch, Family, View};
-use crate::{SCHEMA, Store, StoreError, keys, store, tree};
+use crate::{Store, StoreError, keys, store, tree};
 use borsh::{BorshDeserialize, BorshSerialize};
 use slackline_types::{Block, Hash, Header, Receipt, encode};
 use std::ops::Bound;
@@ -224,9 +224,7 @@ impl Import {
                 head.height, head.state_root
             )));
         }
-        let mut batch = Batch::default();
-        batch.put(Family::Meta, *b"schema", SCHEMA.to_le_bytes());
-        batch.put(Family::Meta, *b"genesis", genesis);
+        let mut batch = store::new_chain(genesis);
         batch.put(Family::Meta, *b"head", encode(head));
         for name in ["oldest", "pruned"] {
             batch.put(Family::Meta, name.as_bytes(), head.height.to_le_bytes());

@@ -22,9 +22,6 @@ pub trait Machine: Sync {
     /// Called once on the thread of each worker, before anything else there.
     fn enter(&self, _worker: usize) {}
 
-    /// Does of `transaction` what needs no state. Called once for each, in no order, on any worker, if at all before the transaction is first executed.
-    fn prepare(&self, _transaction: usize) {}
-
     /// Executes `transaction` as [`View::worker`].
     ///
     /// # Errors
@@ -277,7 +274,6 @@ struct Engine<'a, M: Machine + ?Sized> {
     shared: Arc<Shared<M::Value, M::Add>>,
     scheduler: Scheduler,
     recorded: Vec<Mutex<Recorded<M>>>,
-    prepared: Padded<AtomicUsize>,
     counters: Counters,
     halt: Mutex<Option<Halt>>,
 }
@@ -316,7 +312,6 @@ pub fn run<M: Machine + ?Sized>(
         }),
         scheduler: Scheduler::new(transactions),
         recorded: (0..transactions).map(|_| Mutex::new(recorded())).collect(),
-        prepared: Padded::default(),
         counters: Counters::default(),
         halt: Mutex::new(None),
     };
@@ -342,13 +337,6 @@ fn text(panic: Box<dyn Any + Send>) -> String {
 impl<M: Machine + ?Sized> Engine<'_, M> {
     fn work(&self, worker: usize) {
         self.machine.enter(worker);
-        while !self.scheduler.is_done() {
-            let transaction = self.prepared.0.fetch_add(1, Relaxed);
-            if transaction >= self.recorded.len() {
-                break;
-            }
-            self.machine.prepare(transaction);
-        }
         let (mut task, mut idle) = (None, 0);
         while !self.scheduler.is_done() {
             task = match task {

@@ -1,6 +1,6 @@
 //! The code of contracts on a node, with what the user has of its sources.
 
-use super::words;
+use super::{files_in, words};
 use anyhow::{Context, ensure};
 use clap::Args;
 use slackline_executor::Hash;
@@ -44,15 +44,9 @@ impl Codes {
                 files.push((path.clone(), read(path)?, Used::NotYet));
                 continue;
             }
-            let entries = path.read_dir();
-            for entry in entries.with_context(|| path.display().to_string())? {
-                let file = entry?.path();
-                if file
-                    .extension()
-                    .is_some_and(|extension| extension == "wasm")
-                {
-                    files.push((file.clone(), read(&file)?, Used::NeedNot));
-                }
+            for file in files_in(path, "wasm")? {
+                let wasm = read(&file)?;
+                files.push((file, wasm, Used::NeedNot));
             }
         }
         // What is stripped is shorter.

@@ -1,11 +1,12 @@
 //! `slackline load`: transactions at a rate, and how long they take to be in a block on disk; among validators that is final.
 //!
 //! ```text
-//!   accounts ─▶ one task each: waits for its turn ─▶ signs ─▶ a session (WebSocket) ─▶ node ─▶ receipt ─▶ latency since its turn
+//!   clients, of one account or more ─▶ wait for their turn ─▶ sign ─▶ a session (WebSocket) ─▶ node ─▶ receipts ─▶ latency since the turn
 //! ```
 //!
 //! A turn is when the rate says that the transaction is due, not when it was sent: a node that makes everybody wait is not spared what that
 //! delays. An account has one transaction under way; if all have, fewer are sent than the rate asks for, and the rate that was reached says so.
+//! With `--batch` a client has several accounts, and submits the transactions of all of them in one call when the first of them is due.
 
 use super::number;
 use super::output::{Output, Table, grouped};
@@ -19,7 +20,7 @@ use slackline_client::Client;
 use slackline_executor::{Action, Address, SignedTransaction, Transaction};
 use slackline_node::dev::dev_key;
 use slackline_node::keys::Key;
-use slackline_node::rpc::api::MAX_TIMEOUT_MS;
+use slackline_node::rpc::api::{MAX_SUBMITTED, MAX_TIMEOUT_MS};
 use slackline_node::rpc::types::{OutcomeKind, ReceiptJson, Submitted, WaitUntil};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -62,6 +63,9 @@ pub(crate) struct Load {
     /// Accounts that send, each with one transaction under way.
     #[arg(long, default_value_t = 500)]
     accounts: usize,
+    /// Transactions in a call, each of another account. Alone if 1.
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
     /// Sessions with the node.
     #[arg(long, default_value_t = 8)]
     sessions: usize,
@@ -88,6 +92,14 @@ struct Seen {
 }
 
 impl Seen {
+    fn done(&self, latency: u64) {
+        let latencies = self.latencies.lock();
+        latencies
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(latency);
+        self.done.fetch_add(1, Relaxed);
+    }
+
     fn error(&self, text: String) {
         let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         *errors.entry(text).or_default() += 1;
@@ -122,23 +134,49 @@ impl Stage {
         .sign(key.signing())
     }
 
-    async fn included(
+    /// Waits until all nodes have the block at `height`: to those that are behind the accounts are poor.
+    async fn reach(&self, height: u64) -> anyhow::Result<()> {
+        let reached = async {
+            for session in &self.sessions {
+                while session.status().await?.height < height {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+            anyhow::Ok(())
+        };
+        let patience = Duration::from_millis(MAX_TIMEOUT_MS);
+        let reached = tokio::time::timeout(patience, reached).await;
+        reached.with_context(|| format!("a node does not get to height {height}"))?
+    }
+
+    async fn included(&self, signed: &SignedTransaction) -> anyhow::Result<ReceiptJson> {
+        let mut receipts = self.all_included(0, std::slice::from_ref(signed)).await;
+        receipts.remove(0).map_err(anyhow::Error::msg)
+    }
+
+    /// The receipt of each, once it is in a final block, or why there is none.
+    async fn all_included(
         &self,
         session: usize,
-        signed: &SignedTransaction,
-    ) -> Result<ReceiptJson, String> {
+        signed: &[SignedTransaction],
+    ) -> Vec<Result<ReceiptJson, String>> {
         let session = &self.sessions[session % self.sessions.len()];
         let patience = Duration::from_millis(MAX_TIMEOUT_MS);
-        match session.submit(signed, WaitUntil::Final, patience).await {
-            Ok(Submitted {
-                receipt: Some(receipt),
-                ..
-            }) => Ok(receipt),
-            Ok(Submitted {
-                error: Some(error), ..
-            }) => Err(format!("{} ({})", error.message, error.code)),
-            Ok(_) => Err(format!("not included within {} s", MAX_TIMEOUT_MS / 1000)),
-            Err(error) => Err(error.to_string()),
+        let answers = match signed {
+            [one] => {
+                let answer = session.submit(one, WaitUntil::Final, patience).await;
+                answer.map(|answer| vec![answer])
+            }
+            many => session.submit_all(many, WaitUntil::Final, patience).await,
+        };
+        let receipt = |submitted: Submitted| match (submitted.receipt, submitted.error) {
+            (Some(receipt), _) => Ok(receipt),
+            (None, Some(error)) => Err(format!("{} ({})", error.message, error.code)),
+            (None, None) => Err(format!("not included within {} s", MAX_TIMEOUT_MS / 1000)),
+        };
+        match answers {
+            Ok(answers) => answers.into_iter().map(receipt).collect(),
+            Err(error) => signed.iter().map(|_| Err(error.to_string())).collect(),
         }
     }
 
@@ -178,6 +216,10 @@ impl Load {
             self.rate > 0 && self.accounts > 0 && self.sessions > 0 && self.seconds > 0,
             "--rate, --accounts, --sessions and --seconds must not be 0"
         );
+        ensure!(
+            (1..=MAX_SUBMITTED).contains(&self.batch),
+            "--batch must be between 1 and {MAX_SUBMITTED}"
+        );
         let status = remote.status().await?;
         let rich =
             dev_key("alice").filter(|_| status.chain_id == slackline_node::dev::DEV_CHAIN_ID);
@@ -187,6 +229,7 @@ impl Load {
         let stage = Arc::new(self.prepare(remote, url, &rich, status.chain_id).await?);
         let accounts = self.fund(&stage, remote, &rich).await?;
         let before = remote.status().await?.height;
+        stage.reach(before).await?;
         let elapsed = self.send(&stage, accounts).await;
         let height = remote.status().await?.height;
         self.report(&stage, elapsed, height - before, output)
@@ -235,10 +278,7 @@ impl Load {
                     value: 0,
                 },
             );
-            let receipt = stage
-                .included(0, &deploy)
-                .await
-                .map_err(anyhow::Error::msg)?;
+            let receipt = stage.included(&deploy).await?;
             stage.token = receipt.contract;
             ensure!(
                 stage.token.is_some(),
@@ -264,11 +304,13 @@ impl Load {
         let mut nonce = self.nonce(remote, rich).await?;
         let seed = format!("{} {nonce}", rich.address());
         let keys: Vec<Key> = (0..self.accounts).map(|n| account(&seed, n)).collect();
-        let turns =
-            self.rate.saturating_mul(self.ramp + self.seconds) / self.accounts.max(1) as u64;
+        let seconds = u128::from(self.ramp) + u128::from(self.seconds);
+        let turns = u128::from(self.rate) * seconds / self.accounts.max(1) as u128;
         let fuel = stage.token.map_or(TRANSFER_FUEL, |_| TOKEN_FUEL);
         // Twice, as turns are not spread evenly.
-        let amount = u128::from(fuel) * u128::from(stage.price) * u128::from(2 * turns + 2) + STAKE;
+        let amount = (u128::from(fuel) * u128::from(stage.price))
+            .saturating_mul(turns.saturating_mul(2).saturating_add(2))
+            .saturating_add(STAKE);
         let bar = progress(self.accounts as u64, "funding accounts");
         for part in keys.chunks(200) {
             // In one session they arrive in order.
@@ -303,7 +345,7 @@ impl Load {
                 bar.inc(1);
             }
             if let Some(last) = waiting.last() {
-                let receipt = stage.included(0, last).await.map_err(anyhow::Error::msg)?;
+                let receipt = stage.included(last).await?;
                 ensure!(
                     receipt.outcome.outcome == OutcomeKind::Success,
                     "funding an account: {:?}",
@@ -330,53 +372,57 @@ impl Load {
         let counted = start + Duration::from_secs(self.ramp);
         let end = counted + Duration::from_secs(self.seconds);
         let turns = Arc::new(AtomicU64::new(0));
-        let bar = progress(self.rate * self.seconds, "sending");
-        let tasks: Vec<_> = accounts
-            .into_iter()
+        let bar = progress(self.rate.saturating_mul(self.seconds), "sending");
+        let mut accounts = accounts.into_iter().enumerate();
+        let clients = std::iter::from_fn(|| {
+            let clients: Vec<_> = accounts.by_ref().take(self.batch).collect();
+            (!clients.is_empty()).then_some(clients)
+        });
+        let tasks: Vec<_> = clients
             .enumerate()
-            .map(|(n, mut account)| {
+            .map(|(session, mut accounts)| {
                 let (stage, addresses, turns, bar) =
                     (stage.clone(), addresses.clone(), turns.clone(), bar.clone());
                 let (workload, rate, ramp) = (self.workload, self.rate, self.ramp);
                 tokio::spawn(async move {
                     loop {
-                        let turn = turns.fetch_add(1, Relaxed);
+                        let turn = turns.fetch_add(accounts.len() as u64, Relaxed);
                         let due = start + due(turn, rate, ramp);
                         if due >= end {
                             return;
                         }
                         tokio::time::sleep_until(due.into()).await;
-                        let to = addresses[(n + 1 + turn as usize % 7) % addresses.len()];
-                        let (action, fuel) = match stage.action(workload, turn, to) {
-                            Ok(action) => action,
-                            Err(error) => return stage.seen.error(error.to_string()),
-                        };
-                        let signed = stage.sign(&account.key, account.nonce, fuel, action);
+                        let mut signed = Vec::with_capacity(accounts.len());
+                        for ((n, account), turn) in accounts.iter().zip(turn..) {
+                            let to = addresses[(n + 1 + turn as usize % 7) % addresses.len()];
+                            let (action, fuel) = match stage.action(workload, turn, to) {
+                                Ok(action) => action,
+                                Err(error) => return stage.seen.error(error.to_string()),
+                            };
+                            signed.push(stage.sign(&account.key, account.nonce, fuel, action));
+                        }
                         let counts = due >= counted;
                         if counts {
-                            stage.seen.sent.fetch_add(1, Relaxed);
+                            stage.seen.sent.fetch_add(signed.len() as u64, Relaxed);
                         }
-                        match stage.included(n, &signed).await {
-                            Ok(receipt) => {
-                                account.nonce += 1;
-                                if receipt.outcome.outcome != OutcomeKind::Success {
-                                    stage.seen.error(format!("{:?}", receipt.outcome.outcome));
+                        let receipts = stage.all_included(session, &signed).await;
+                        let latency = due.elapsed().as_micros() as u64;
+                        for ((_, account), receipt) in accounts.iter_mut().zip(receipts) {
+                            match receipt {
+                                Ok(receipt) => {
+                                    account.nonce += 1;
+                                    let outcome = receipt.outcome.outcome;
+                                    if outcome != OutcomeKind::Success {
+                                        stage.seen.error(format!("{outcome:?}"));
+                                    }
+                                    if counts {
+                                        stage.seen.done(latency);
+                                        bar.inc(1);
+                                    }
                                 }
-                                if counts {
-                                    let latency = due.elapsed().as_micros() as u64;
-                                    let mut latencies = stage
-                                        .seen
-                                        .latencies
-                                        .lock()
-                                        .unwrap_or_else(PoisonError::into_inner);
-                                    latencies.push(latency);
-                                    drop(latencies);
-                                    stage.seen.done.fetch_add(1, Relaxed);
-                                    bar.inc(1);
-                                }
+                                // Busy: the same nonce in its next turn.
+                                Err(error) => stage.seen.error(error),
                             }
-                            // Busy: the same nonce in its next turn.
-                            Err(error) => stage.seen.error(error),
                         }
                     }
                 })
@@ -424,17 +470,21 @@ impl Load {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let failed: u64 = errors.values().sum();
+        let latency = json!({
+            "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": at(1.0),
+        });
         let answer = json!({
             "workload": format!("{:?}", self.workload).to_lowercase(),
             "target_per_second": self.rate,
+            "batch": self.batch,
             "included_per_second": rate,
             "sent": sent,
             "included": done,
             "blocks": blocks,
             "errors": errors,
-            "submit_to_included_us": {
-                "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": at(1.0),
-            },
+            // No node stores a block that is not decided.
+            "submit_to_included_us": latency,
+            "submit_to_final_us": latency,
         });
         output.show(&answer, |_| {
             let ms = |us: u64| format!("{:.1} ms", us as f64 / 1e3);
@@ -457,7 +507,8 @@ impl Load {
                         grouped(blocks)
                     ),
                 )
-                .row("latency p50", ms(at(0.5)))
+                .row("latency", "submitted to included, which is final")
+                .row("p50", ms(at(0.5)))
                 .row("p90", ms(at(0.9)))
                 .row("p99", ms(at(0.99)))
                 .row("max", ms(at(1.0)));

@@ -26,10 +26,12 @@ mod version;
 mod view;
 mod words;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use output::Output;
 use slackline_node::config::{Log, LogFormat};
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -214,6 +216,20 @@ fn number<T: std::str::FromStr<Err = std::num::ParseIntError>>(text: &str) -> Re
         .filter(|digit| !matches!(digit, '_' | ','))
         .collect();
     digits.parse().map_err(|error| format!("{error}"))
+}
+
+/// The files of a directory that have the extension, by name.
+fn files_in(directory: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let name = || directory.display().to_string();
+    let mut files = Vec::new();
+    for entry in directory.read_dir().with_context(name)? {
+        let path = entry.with_context(name)?.path();
+        if path.extension().is_some_and(|found| found == extension) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What clients are told of errors here. The kinds, with their codes: [`slackline_client::error`].
 
 use crate::producer::{Dropped, SubmitError};
-use crate::views::WorkError;
+use crate::workers::WorkError;
 pub use slackline_client::RpcError;
 use slackline_client::types::Amount;
 use slackline_executor::sample::SamplingError;

@@ -15,7 +15,7 @@
 use super::error::RpcError;
 use crate::config;
 use crate::metrics::Metrics;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultKeyedRateLimiter, InsufficientCapacity, Quota, RateLimiter};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,6 +27,8 @@ use jsonrpsee::server::{
     Server, ServerConfig, ServerHandle, StopHandle, TowerServiceBuilder, stop_channel,
 };
 use jsonrpsee::types::Request;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use slackline_client::openrpc;
 use slackline_executor::params::Limits;
 use std::collections::HashMap;
@@ -405,14 +407,44 @@ struct Guard {
 }
 
 impl Guard {
-    fn check_rate(&self) -> Result<(), RpcError> {
-        match &self.rate {
-            Some(rate) if rate.check_key(&self.peer).is_err() => Err(RpcError::TryAgainLater {
+    /// Each transaction of a call that submits several counts as a request.
+    fn check_rate(&self, method: &str, request: &Request<'_>) -> Result<(), RpcError> {
+        let Some(rate) = &self.rate else {
+            return Ok(());
+        };
+        let requests = match method {
+            "submit_transactions" => submitted(request),
+            _ => NonZeroU32::MIN,
+        };
+        match rate.check_key_n(&self.peer, requests) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(RpcError::TryAgainLater {
                 reason: "more requests a second from one address than are answered".to_owned(),
             }),
-            _ => Ok(()),
+            Err(InsufficientCapacity(most)) => Err(RpcError::InvalidParams {
+                parameter: "transactions".to_owned(),
+                reason: format!("{requests} at once, and one address may send {most} a second"),
+            }),
         }
     }
+}
+
+/// How many transactions a call of `submit_transactions` has; one if that is for the method to refuse.
+fn submitted(request: &Request<'_>) -> NonZeroU32 {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        transactions: Vec<&'a RawValue>,
+    }
+    let params = request.params();
+    let many = match params.parse::<Named<'_>>() {
+        Ok(named) => named.transactions,
+        Err(_) => params.sequence().next().unwrap_or_default(),
+    };
+    u32::try_from(many.len())
+        .ok()
+        .and_then(NonZeroU32::new)
+        .unwrap_or(NonZeroU32::MIN)
 }
 
 #[derive(Clone)]
@@ -438,7 +470,7 @@ where
         async move {
             let method = openrpc::method_name(request.method_name()).unwrap_or("unknown");
             let started = Instant::now();
-            let admitted = guard.check_rate().and_then(|()| {
+            let admitted = guard.check_rate(method, &request).and_then(|()| {
                 guard
                     .calls
                     .try_acquire()

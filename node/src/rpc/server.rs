@@ -1,12 +1,12 @@
 //! The methods over a chain and a producer.
 //!
-//! What can take long runs elsewhere: admission and views on their [`Workers`], database reads on the runtime's threads
+//! What can take long runs elsewhere: [`Admission`] and views on their [`Workers`], database reads on the runtime's threads
 //! for blocking calls. The threads that serve connections only wait.
 
 use super::answers::{self, cursor, footprint, parse_cursor};
 use super::api::{
     ApiServer, DEFAULT_EVENTS, DEFAULT_SAMPLE_US, DEFAULT_TIMEOUT_MS, DEFAULT_VIEW_FUEL,
-    MAX_EVENTS, MAX_PROFILE_S, MAX_TIMEOUT_MS, MIN_SAMPLE_US,
+    MAX_EVENTS, MAX_PROFILE_S, MAX_SUBMITTED, MAX_TIMEOUT_MS, MIN_SAMPLE_US,
 };
 use super::error::{RpcError, of_admission, of_drop, of_sampling, of_store, of_view};
 use super::types::{
@@ -15,10 +15,11 @@ use super::types::{
     StatusJson, SubmitStatus, Submitted, TraceJson, TransactionAnswer, TransactionStatus, ViewJson,
     WaitUntil, parse_hex,
 };
+use crate::admission::{Admission, Unreadable};
 use crate::metrics::Metrics;
 use crate::ops::Sources;
-use crate::producer::{Health, News, Producer, Progress, Verdict};
-use crate::views::Workers;
+use crate::producer::{Health, News, Producer, Progress, SubmitError, Verdict};
+use crate::workers::{Job, Workers};
 use jsonrpsee::core::{SubscriptionResult, async_trait};
 use jsonrpsee::server::{PendingSubscriptionSink, SubscriptionSink};
 use serde::Serialize;
@@ -42,8 +43,8 @@ const UNREAD_BYTES: usize = 4 << 20;
 pub struct Handler {
     chain: Arc<Chain>,
     producer: Arc<Producer<Chain>>,
-    admission: Arc<Workers>,
-    views: Arc<Workers>,
+    admission: Arc<Admission>,
+    views: Arc<Workers<Job>>,
     metrics: Arc<Metrics>,
     consensus: Option<Arc<Handle>>,
     gossip: Option<slackline_gossip::Handle>,
@@ -66,9 +67,9 @@ impl fmt::Debug for Handler {
 impl Handler {
     /// Puts the parts together; the node's uptime counts from here. `gone` is closed when the last connection that could
     /// use them has ended.
-    pub fn new(
-        admission: Arc<Workers>,
-        views: Arc<Workers>,
+    pub(crate) fn new(
+        admission: Arc<Admission>,
+        views: Arc<Workers<Job>>,
         sources: Sources,
         max_view_fuel: u64,
         gone: mpsc::Sender<()>,
@@ -88,57 +89,58 @@ impl Handler {
         }
     }
 
-    /// [`ApiServer::submit_transaction`].
+    /// Submits transactions and waits. An error says which one is none, and why; then none was submitted.
     async fn submit(
         &self,
-        transaction: String,
-        wait_until: Option<WaitUntil>,
-        timeout_ms: Option<u64>,
-    ) -> Result<Submitted, RpcError> {
-        let timeout_ms = timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
-        if timeout_ms > MAX_TIMEOUT_MS {
-            return Err(invalid("timeout_ms", format!("at most {MAX_TIMEOUT_MS}")));
-        }
-        let wait_until = wait_until.unwrap_or_default();
-        let text: Arc<str> = transaction.into();
-        let admitting = {
-            let (text, chain, producer) = (text.clone(), self.chain.clone(), self.producer.clone());
-            move || {
-                let bytes = transaction_bytes(&text)?;
-                let (hash, progress) = match producer.submit(&bytes) {
-                    Ok(submitted) => submitted,
-                    Err(error) => return refused(&chain, &bytes, error.into()).map(Err),
-                };
-                // What is stored from here on is decided; what was imported may not be.
-                let decided = match &progress {
-                    Progress::Included(receipt) if wait_until == WaitUntil::Final => {
-                        is_final(&chain, receipt.height).map_err(of_store)?
-                    }
-                    _ => true,
-                };
-                Ok(Ok((hash, progress, decided)))
+        transactions: Vec<String>,
+        wait: &Wait,
+    ) -> Result<Vec<Submitted>, (usize, Unreadable)> {
+        let transactions: Arc<[String]> = transactions.into();
+        let admitted = match self.admission.submit(transactions.clone()).await {
+            Ok(admitted) => admitted?,
+            Err(error) => {
+                let refused = self.admission.read(&transactions)?.into_iter();
+                let refused =
+                    refused.map(|decoded| Submitted::refused(decoded.hash(), error.into()));
+                return Ok(refused.collect());
             }
         };
-        let (hash, progress, decided) = match self.admission.run(admitting).await {
-            Ok(admitted) => match admitted? {
-                Ok(admitted) => admitted,
-                Err(refused) => return Ok(refused),
-            },
-            Err(error) => return refused(&self.chain, &transaction_bytes(&text)?, error.into()),
-        };
-        let included = |receipt: &Receipt| Submitted {
-            status: match wait_until {
-                WaitUntil::Final if decided => SubmitStatus::Final,
-                _ => SubmitStatus::Included,
-            },
+        let deadline = tokio::time::Instant::now() + wait.timeout;
+        let mut answers = Vec::with_capacity(admitted.len());
+        for (hash, progress) in admitted {
+            let answer = self.wait_for(hash, progress, wait.until, deadline).await;
+            self.metrics.submission(&answer);
+            answers.push(answer);
+        }
+        Ok(answers)
+    }
+
+    /// What became of a transaction at `deadline`, or before if there is an answer before.
+    async fn wait_for(
+        &self,
+        hash: Hash,
+        progress: Result<Progress, SubmitError>,
+        until: WaitUntil,
+        deadline: tokio::time::Instant,
+    ) -> Submitted {
+        let included = |receipt: &Receipt, status| Submitted {
+            status,
             hash,
             receipt: Some(receipt.into()),
             error: None,
         };
         let (status, mut ticket) = match progress {
-            Progress::Accepted(ticket) => (SubmitStatus::Pending, ticket),
-            Progress::Waiting(ticket) => (SubmitStatus::Duplicate, ticket),
-            Progress::Included(receipt) => return Ok(included(&receipt)),
+            Ok(Progress::Accepted(ticket)) => (SubmitStatus::Pending, ticket),
+            Ok(Progress::Waiting(ticket)) => (SubmitStatus::Duplicate, ticket),
+            Ok(Progress::Included(receipt)) if until == WaitUntil::Final => {
+                return match self.is_final(receipt.height).await {
+                    Ok(true) => included(&receipt, SubmitStatus::Final),
+                    Ok(false) => included(&receipt, SubmitStatus::Included),
+                    Err(error) => Submitted::refused(hash, error),
+                };
+            }
+            Ok(Progress::Included(receipt)) => return included(&receipt, SubmitStatus::Included),
+            Err(error) => return Submitted::refused(hash, error.into()),
         };
         let waiting = Submitted {
             status,
@@ -146,17 +148,21 @@ impl Handler {
             receipt: None,
             error: None,
         };
-        if wait_until == WaitUntil::None {
-            return Ok(waiting);
+        if until == WaitUntil::None {
+            return waiting;
         }
         let news = ticket.wait_for(Option::is_some);
-        let verdict = match tokio::time::timeout(Duration::from_millis(timeout_ms), news).await {
-            Err(_elapsed) => return Ok(waiting),
+        let verdict = match tokio::time::timeout_at(deadline, news).await {
+            Err(_elapsed) => return waiting,
             Ok(Ok(verdict)) => verdict.clone(),
             Ok(Err(_closed)) => None,
         };
         let error = match verdict {
-            Some(Verdict::Included(receipt)) => return Ok(included(&receipt)),
+            // What is stored from here on is decided; what was imported may not be.
+            Some(Verdict::Included(receipt)) if until == WaitUntil::Final => {
+                return included(&receipt, SubmitStatus::Final);
+            }
+            Some(Verdict::Included(receipt)) => return included(&receipt, SubmitStatus::Included),
             Some(Verdict::Dropped(reason)) => of_drop(&reason),
             // Closed: the producer says why before it closes tickets.
             None => match self.failure() {
@@ -164,7 +170,17 @@ impl Handler {
                 None => RpcError::NodeStopping,
             },
         };
-        Ok(Submitted::refused(hash, error))
+        Submitted::refused(hash, error)
+    }
+
+    /// Whether the block at `height`, which there is, is decided.
+    async fn is_final(&self, height: u64) -> Result<bool, RpcError> {
+        let chain = self.chain.clone();
+        let reading = tokio::task::spawn_blocking(move || is_final(&chain, height));
+        let read = reading.await.map_err(|error| RpcError::Internal {
+            reason: error.to_string(),
+        })?;
+        read.map_err(of_store)
     }
 
     /// The right to profile.
@@ -188,10 +204,23 @@ fn transaction_bytes(text: &str) -> Result<Vec<u8>, RpcError> {
     parse_hex(text).map_err(|reason| invalid("transaction", reason))
 }
 
-/// The answer that a transaction is refused: with its hash, or an error if the bytes are not those of a transaction.
-fn refused(chain: &Chain, bytes: &[u8], error: RpcError) -> Result<Submitted, RpcError> {
-    let signed = chain.decode(bytes).map_err(|error| of_admission(&error))?;
-    Ok(Submitted::refused(signed.hash(), error))
+/// What an answer about submitted transactions waits for.
+struct Wait {
+    until: WaitUntil,
+    timeout: Duration,
+}
+
+impl Wait {
+    fn new(until: Option<WaitUntil>, timeout_ms: Option<u64>) -> Result<Wait, RpcError> {
+        let timeout_ms = timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
+        if timeout_ms > MAX_TIMEOUT_MS {
+            return Err(invalid("timeout_ms", format!("at most {MAX_TIMEOUT_MS}")));
+        }
+        Ok(Wait {
+            until: until.unwrap_or_default(),
+            timeout: Duration::from_millis(timeout_ms),
+        })
+    }
 }
 
 fn invalid(parameter: &str, reason: impl ToString) -> RpcError {
@@ -214,9 +243,32 @@ impl ApiServer for Handler {
         wait_until: Option<WaitUntil>,
         timeout_ms: Option<u64>,
     ) -> Result<Submitted, RpcError> {
-        let submitted = self.submit(transaction, wait_until, timeout_ms).await?;
-        self.metrics.submission(&submitted);
-        Ok(submitted)
+        let wait = Wait::new(wait_until, timeout_ms)?;
+        let submitted = self.submit(vec![transaction], &wait).await;
+        let submitted = submitted.map_err(|(_, unreadable)| match unreadable {
+            Unreadable::Text(reason) => invalid("transaction", reason),
+            Unreadable::Bytes(error) => of_admission(&error),
+        })?;
+        submitted.into_iter().next().ok_or(RpcError::Internal {
+            reason: "no answer".to_owned(),
+        })
+    }
+
+    async fn submit_transactions(
+        &self,
+        transactions: Vec<String>,
+        wait_until: Option<WaitUntil>,
+        timeout_ms: Option<u64>,
+    ) -> Result<Vec<Submitted>, RpcError> {
+        let wait = Wait::new(wait_until, timeout_ms)?;
+        if !(1..=MAX_SUBMITTED).contains(&transactions.len()) {
+            return Err(invalid(
+                "transactions",
+                format!("between 1 and {MAX_SUBMITTED}"),
+            ));
+        }
+        let submitted = self.submit(transactions, &wait).await;
+        submitted.map_err(|(at, unreadable)| invalid(&format!("transactions[{at}]"), unreadable))
     }
 
     fn get_transaction(&self, hash: String) -> Result<TransactionAnswer, RpcError> {
@@ -269,7 +321,7 @@ impl ApiServer for Handler {
             let estimate = estimate.map_err(|error| of_view(&ViewError::Execution(error)))?;
             estimate.map_err(|error| of_admission(&error))
         };
-        let estimate = self.views.run(estimating).await??;
+        let estimate = self.views.call(estimating).await??;
         Ok(SimulationJson {
             receipt: (&estimate.receipt).into(),
             minimum_fuel_limit: estimate.minimum_fuel_limit,
@@ -357,7 +409,7 @@ impl ApiServer for Handler {
             Some(height) => chain.view_at(&call, height),
             None => chain.view(&call),
         };
-        let result = self.views.run(viewing).await?;
+        let result = self.views.call(viewing).await?;
         result
             .map(|result| answers::view(&result))
             .map_err(|error| of_view(&error))
@@ -400,7 +452,7 @@ impl ApiServer for Handler {
             let _profiling = profiling;
             chain.trace_transaction(&parsed, detail)
         };
-        match self.views.run(tracing).await? {
+        match self.views.call(tracing).await? {
             Ok(Some((receipt, call))) => Ok(TraceJson {
                 receipt: (&receipt).into(),
                 call,

@@ -276,6 +276,45 @@ async fn each_address_has_its_share() {
     // Another address has its own.
     pay(&node, &mut 0, 1).await;
     node.stop().await.unwrap();
+
+    // Each transaction of a call counts, by name as by position; more than there may be a second never get through.
+    let many = |count: usize, named: bool| {
+        let transactions = vec!["00"; count];
+        let params = match named {
+            true => json!({ "transactions": transactions }),
+            false => json!([transactions]),
+        };
+        json!({"jsonrpc": "2.0", "id": 1, "method": "submit_transactions", "params": params})
+    };
+    let node = node_with(Rpc {
+        requests_per_second: 30,
+        ..Rpc::default()
+    })
+    .await;
+    let calls = json!([
+        many(31, true),
+        many(31, false),
+        many(20, true),
+        many(20, false)
+    ]);
+    let mut greedy = connect(&node).await;
+    let batch = calls.to_string();
+    let request = post(batch.len()) + &batch;
+    greedy.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"]") {
+        assert!(greedy.read_buf(&mut answer).await.unwrap() > 0);
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    let answers: Vec<Value> =
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let data = |at: usize| &answers[at]["error"]["data"];
+    for at in [0, 1] {
+        assert_eq!(data(at)["parameter"], "transactions", "{answer}");
+    }
+    assert_eq!(data(2)["parameter"], "transactions[0]", "{answer}");
+    assert_eq!(data(3)["kind"], "try_again_later", "{answer}");
+    node.stop().await.unwrap();
 }
 
 #[tokio::test]

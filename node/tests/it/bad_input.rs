@@ -368,9 +368,25 @@ async fn parameters_that_make_no_sense() {
         "timeout_ms",
     );
 
+    // All or none: the first is good, and is not submitted.
+    let many = |transactions| client.submit_transactions(transactions, None, None);
+    let (other, torn) = (good.clone() + "00", good[..good.len() - 2].to_owned());
+    for (transactions, parameter) in [
+        (vec![], "transactions"),
+        (vec![good.clone(); 101], "transactions"),
+        (vec![good.clone(), "0g".to_owned()], "transactions[1]"),
+        (vec![good.clone(), good.clone(), other], "transactions[2]"),
+        (vec![good.clone(), torn], "transactions[1]"),
+    ] {
+        invalid(refusal(many(transactions).await), parameter);
+    }
+    let status = client.get_status().await.unwrap();
+    assert_eq!((status.head, status.mempool.transactions), (head, 0));
+
     // What the library answers for us.
     for (method, params, expected) in [
-        ("submit_transactions", json!({}), -32601),
+        ("submit_everything", json!({}), -32601),
+        ("submit_transactions", json!({}), -32602),
         ("submit_transaction", json!({}), -32602),
         ("submit_transaction", json!({"transaction": 7}), -32602),
         (

@@ -73,6 +73,7 @@ async fn methods_take_and_return_what_the_document_says() {
         .unwrap();
     let values = json!({
         "transaction": hex_of(&call(&alice, 2, contract, "put", b"y")), "wait_until": "final", "timeout_ms": 60_000, "trace": true,
+        "transactions": [hex_of(&call(&alice, 2, contract, "put", b"y"))],
         "hash": put.transaction, "address": alice.address(), "account": alice.address(), "caller": alice.address(), "contract": contract,
         "method": "get", "input": "", "fuel_limit": 1_000_000, "height": 1, "topic": "ab".repeat(32), "from_height": 0, "to_height": 9,
         "after": "0-0-0", "limit": 5, "key": format!("61{}", alice.address()),

@@ -10,7 +10,8 @@ use slackline_node::dev::{DEV_BALANCE, DEV_CHAIN_ID, DEV_NAMES};
 use slackline_node::producer::Health;
 use slackline_node::rpc::api::ApiClient;
 use slackline_node::rpc::types::{
-    ActionJson, Amount, Mode, NodeState, OutcomeKind, SubmitStatus, TransactionStatus, WaitUntil,
+    ActionJson, Amount, Mode, NodeState, OutcomeKind, SubmitStatus, Submitted, TransactionStatus,
+    WaitUntil,
 };
 use slackline_node::{Node, NodeConfig, StartError};
 use std::collections::HashSet;
@@ -274,6 +275,60 @@ async fn submitting_again_is_no_error() {
             .nonce,
         4,
         "executed once"
+    );
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn several_at_once_are_answered_each_in_order() {
+    let (node, client) = node().await;
+    let (alice, bob) = (key("alice"), key("bob"));
+    let before = execute(&client, &transfer(&alice, 0, address("bob"), 1)).await;
+    let mut forged = transfer(&bob, 0, address("alice"), 1);
+    forged.signature[40] ^= 1;
+    let sent = [
+        transfer(&alice, 0, address("bob"), 1),
+        transfer(&alice, 1, address("bob"), 1),
+        forged,
+        transfer(&bob, 0, address("alice"), 1),
+        transfer(&alice, 3, address("bob"), 1),
+        transfer(&alice, 2, address("bob"), 1),
+        transfer(&alice, 2, address("bob"), 1),
+    ];
+    let texts: Vec<String> = sent.iter().map(hex_of).collect();
+    let submit = |wait| client.submit_transactions(texts.clone(), Some(wait), Some(60_000));
+    let refused = |answer: &Submitted| answer.error.as_ref().map(|error| error.code);
+    let answers = submit(WaitUntil::Final).await.unwrap();
+    assert!(
+        answers
+            .iter()
+            .map(|answer| answer.hash)
+            .eq(sent.iter().map(|sent| sent.hash()))
+    );
+    assert_eq!(answers[0].receipt, Some(before));
+    for at in [0, 1, 3, 5, 6] {
+        let receipt = answers[at].receipt.as_ref().unwrap();
+        assert_eq!(
+            (answers[at].status, receipt.outcome.outcome),
+            (SubmitStatus::Final, OutcomeKind::Success),
+            "{at}"
+        );
+    }
+    assert_eq!(answers[5].receipt, answers[6].receipt);
+    // One that is refused takes none of the others with it.
+    assert_eq!(
+        (refused(&answers[2]), refused(&answers[4])),
+        (Some(1004), Some(1006))
+    );
+    let again = submit(WaitUntil::None).await.unwrap();
+    let statuses: Vec<_> = again.iter().map(|answer| answer.status).collect();
+    use SubmitStatus::{Included, Pending};
+    assert_eq!(
+        statuses,
+        [
+            Included, Included, Included, Included, Pending, Included, Included
+        ],
+        "the third has the hash of the fourth, and the fifth is the next one by now"
     );
     node.stop().await.unwrap();
 }

@@ -116,6 +116,7 @@ pub(crate) fn extend(store: &Store, writes: &Writes, count: u32) -> Result<Heade
         state: writes,
         code: &code,
         tree,
+        in_parallel: height % 2 == 1,
     };
     if parent.is_none() {
         store.initialise(GENESIS, block)?;

@@ -132,6 +132,7 @@ impl Stage {
             state: writes,
             code: &BTreeMap::new(),
             tree,
+            in_parallel: true,
             certificate: None,
         };
         let first = self.parent.replace(header).is_none();

@@ -36,6 +36,9 @@ struct Args {
     /// Rates for four validators, in transfers a second.
     #[arg(long, value_delimiter = ',', default_value = "250,500,1000,2000")]
     validators_rates: Vec<u64>,
+    /// How many transfers the clients submit in a call: each of these, one after the other.
+    #[arg(long, value_delimiter = ',', default_value = "1,50")]
+    batches: Vec<u64>,
     /// Seconds at each rate, after the ramp.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
@@ -88,14 +91,15 @@ fn slackline(args: &Args) -> Command {
     command
 }
 
-/// Sends to `nodes` at `rate` and says what came of it.
-fn load(args: &Args, nodes: &[Process], rate: u64) -> Result<Value> {
+/// Sends to `nodes` at `rate`, `batch` in a call, and says what came of it.
+fn load(args: &Args, nodes: &[Process], rate: u64, batch: u64) -> Result<Value> {
     let mut command = slackline(args);
     command
         .arg("load")
         .args(["--json", "--rpc", &nodes[0].rpc, "transfers"]);
     for (name, value) in [
         ("--rate", rate),
+        ("--batch", batch),
         ("--seconds", args.seconds),
         ("--accounts", args.accounts as u64),
     ] {
@@ -132,7 +136,7 @@ fn load(args: &Args, nodes: &[Process], rate: u64) -> Result<Value> {
 }
 
 fn show(what: &str, answer: &Value) {
-    let us = &answer["submit_to_included_us"];
+    let us = &answer["submit_to_final_us"];
     let ms = |name: &str| us[name].as_f64().unwrap_or(f64::NAN) / 1e3;
     let errors: u64 = answer["errors"]
         .as_object()
@@ -141,7 +145,8 @@ fn show(what: &str, answer: &Value) {
         .filter_map(|(_, count)| count.as_u64())
         .sum();
     println!(
-        "{what:<12} {:>7} {:>10.0} {:>8.1} ms {:>8.1} ms {:>8.1} ms {:>7} {:>7}",
+        "{what:<12} {:>5} {:>7} {:>10.0} {:>8.1} ms {:>8.1} ms {:>8.1} ms {:>7} {:>7}",
+        answer["batch"],
         answer["target_per_second"],
         answer["included_per_second"].as_f64().unwrap_or(f64::NAN),
         ms("p50"),
@@ -173,13 +178,15 @@ fn show_parts(answer: &Value) {
 
 fn measure(args: &Args, what: &str, rates: &[u64], nodes: &[Process]) -> Result<Vec<Value>> {
     let mut all = Vec::new();
-    for &rate in rates {
-        let answer = load(args, nodes, rate)?;
-        show(what, &answer);
-        all.push(answer);
-    }
-    if let Some(last) = all.last() {
-        show_parts(last);
+    for &batch in &args.batches {
+        for &rate in rates {
+            let answer = load(args, nodes, rate, batch)?;
+            show(what, &answer);
+            all.push(answer);
+        }
+        if let Some(last) = all.last() {
+            show_parts(last);
+        }
     }
     Ok(all)
 }
@@ -222,8 +229,8 @@ fn main() -> Result<()> {
     }
     let directory = tempfile::tempdir()?;
     println!(
-        "{:<12} {:>7} {:>10} {:>11} {:>11} {:>11} {:>7} {:>7}",
-        "nodes", "asked/s", "final/s", "p50", "p99", "max", "blocks", "errors"
+        "{:<12} {:>5} {:>7} {:>10} {:>11} {:>11} {:>11} {:>7} {:>7}",
+        "nodes", "batch", "asked/s", "final/s", "p50", "p99", "max", "blocks", "errors"
     );
     let one = {
         let mut command = slackline(&args);

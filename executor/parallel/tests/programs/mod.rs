@@ -6,7 +6,6 @@ use slackline_parallel::{
 };
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Mutex;
 
 /// A value, unless it is deleted: what `read_base` looks at, and what is added to.
 pub(crate) type Value = Option<(u64, u64)>;
@@ -285,17 +284,12 @@ struct Programs<'a> {
     programs: &'a [Vec<Op>],
     store: &'a BTreeMap<Key, Value>,
     pause: fn(),
-    prepared: Vec<Mutex<u32>>,
 }
 
 impl Machine for Programs<'_> {
     type Value = Value;
     type Add = Sum;
     type Output = u64;
-
-    fn prepare(&self, transaction: usize) {
-        *self.prepared[transaction].lock().expect("no panic") += 1;
-    }
 
     fn execute(
         &self,
@@ -370,17 +364,8 @@ pub(crate) fn in_parallel(
         programs,
         store: &store,
         pause,
-        prepared: programs.iter().map(|_| Mutex::new(0)).collect(),
     };
     let finished = run(&machine, programs.len(), options).expect("no panic");
-    let prepared = machine
-        .prepared
-        .iter()
-        .map(|count| *count.lock().expect("no panic"));
-    match finished.stats.fallback {
-        None => assert!(prepared.eq(programs.iter().map(|_| 1))),
-        Some(_) => assert!(prepared.max() <= Some(1)),
-    }
     let changed = finished
         .changes
         .into_iter()

@@ -1,6 +1,7 @@
 //! Runs the tests of a contract, and reads what they have recorded.
 
 use crate::cli::contract::Checkout;
+use crate::cli::files_in;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -138,29 +139,15 @@ impl Suite {
 
     /// Makes recorded calls, which are recorded again in `directory`.
     fn replay(&self, calls: &Path, directory: &Path, wanted: Wanted) -> anyhow::Result<()> {
-        let mut files = Vec::new();
-        if calls.is_dir() {
-            for entry in calls
-                .read_dir()
-                .with_context(|| calls.display().to_string())?
-            {
-                let path = entry?.path();
-                if path
-                    .extension()
-                    .is_some_and(|extension| extension == "calls")
-                {
-                    files.push(path);
-                }
-            }
-            ensure!(
-                !files.is_empty(),
-                "{} has no files of calls (*.calls): a test run writes them with --record DIR",
-                calls.display()
-            );
-            files.sort();
-        } else {
-            files.push(calls.to_owned());
-        }
+        let files = match calls.is_dir() {
+            true => files_in(calls, "calls")?,
+            false => vec![calls.to_owned()],
+        };
+        ensure!(
+            !files.is_empty(),
+            "{} has no files of calls (*.calls): a test run writes them with --record DIR",
+            calls.display()
+        );
         let read = |(name, path): &(String, PathBuf)| {
             let code = std::fs::read(path).with_context(|| path.display().to_string())?;
             anyhow::Ok((name.clone(), code))
