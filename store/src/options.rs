@@ -10,7 +10,7 @@ pub struct StoreOptions {
     pub cache_bytes: usize,
     /// Nodes of the state's tree kept in memory, decoded, in bytes.
     pub node_cache_bytes: usize,
-    /// Writes of a column family kept in memory until they go to a file, in bytes.
+    /// Writes kept in memory until they go to files, of all column families together, in bytes. The more, the less merging of files.
     pub write_buffer_bytes: usize,
     /// Threads that write and merge files.
     pub background_jobs: i32,
@@ -29,7 +29,7 @@ impl StoreOptions {
         StoreOptions {
             cache_bytes: 64 << 20,
             node_cache_bytes: 64 << 20,
-            write_buffer_bytes: 8 << 20,
+            write_buffer_bytes: 96 << 20,
             background_jobs: 2,
             max_open_files: 256,
             bloom_bits: 10.0,
@@ -42,7 +42,7 @@ impl StoreOptions {
         StoreOptions {
             cache_bytes: 4 << 30,
             node_cache_bytes: 1 << 30,
-            write_buffer_bytes: 64 << 20,
+            write_buffer_bytes: 640 << 20,
             background_jobs: 8,
             max_open_files: -1,
             ..StoreOptions::laptop()

@@ -88,7 +88,8 @@ impl Rocks {
         options.set_track_and_verify_wals_in_manifest(true);
         options.enable_statistics();
         options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
-        options.set_max_total_wal_size((settings.write_buffer_bytes as u64).saturating_mul(8));
+        options.set_db_write_buffer_size(settings.write_buffer_bytes);
+        options.set_max_total_wal_size((settings.write_buffer_bytes as u64).saturating_mul(2));
         let cache = Cache::new_lru_cache(settings.cache_bytes);
         let families = Family::ALL.map(|family| {
             ColumnFamilyDescriptor::new(family.name(), family_options(family, settings, &cache))
@@ -201,7 +202,8 @@ fn family_options(family: Family, settings: &StoreOptions, cache: &Cache) -> Opt
     table.set_format_version(6);
     let mut options = Options::default();
     options.set_compression_type(DBCompressionType::Lz4);
-    options.set_write_buffer_size(settings.write_buffer_bytes);
+    // All of them share the room; most is written to a few.
+    options.set_write_buffer_size(settings.write_buffer_bytes / 4);
     match family {
         // Looked up by whole keys, and walked within a contract's storage.
         Family::State => {
