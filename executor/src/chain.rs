@@ -788,7 +788,7 @@ impl Chain {
             self.next_base_price(&self.head()),
             signed,
         )?;
-        if self.verified.verify(&[(signed.hash(), signed)]) != [true] {
+        if self.verified.learn(&[(signed.hash(), signed)]) != [true] {
             return Err(AdmitError::BadSignature);
         }
         validate_sender(
@@ -830,7 +830,7 @@ impl Chain {
             .iter()
             .filter(|signed| validate(&self.params, chain, base_price, signed).is_ok());
         let sound: Vec<_> = sound.map(|signed| (signed.hash(), *signed)).collect();
-        self.verified.verify(&sound);
+        self.verified.learn(&sound);
     }
 
     /// Makes a block of `transactions`, in that order, and stores it; on return it is on disk. Blocks the thread, which

@@ -248,7 +248,7 @@ impl Executor<'_> {
                 .iter()
                 .map(|(prepared, signed)| (prepared.hash, *signed))
                 .collect();
-            let valid = self.verified.verify(&signed);
+            let valid = self.verified.check(&signed);
             for ((prepared, _), valid) in sound.into_iter().zip(valid) {
                 if !valid {
                     prepared.intrinsic = Err(AdmitError::BadSignature);

@@ -1,4 +1,4 @@
-//! Signatures that were found valid, when their transactions were submitted as a rule, so that the block does not verify them again.
+//! Signatures that were found valid when their transactions were submitted, so that the block does not verify them again.
 
 use crate::types::{Hash, SignedTransaction, valid_signatures};
 use quick_cache::sync::Cache;
@@ -14,8 +14,8 @@ impl Verified {
         Verified(Cache::new(CAPACITY))
     }
 
-    /// Which of `transactions`, each with its hash, have valid signatures. Verifies those that are not known, together, and remembers them.
-    pub(crate) fn verify(&self, transactions: &[(Hash, &SignedTransaction)]) -> Vec<bool> {
+    /// Which of `transactions`, each with its hash, have valid signatures. Verifies those that are not known, together.
+    pub(crate) fn check(&self, transactions: &[(Hash, &SignedTransaction)]) -> Vec<bool> {
         let known = transactions
             .iter()
             .map(|(hash, signed)| self.0.get(hash) == Some(signed.signature));
@@ -23,10 +23,17 @@ impl Verified {
         let unknown: Vec<usize> = (0..valid.len()).filter(|&at| !valid[at]).collect();
         let together: Vec<_> = unknown.iter().map(|&at| transactions[at].1).collect();
         for (at, found) in unknown.into_iter().zip(valid_signatures(&together)) {
-            if found {
-                let (hash, signed) = transactions[at];
-                self.0.insert(hash, signed.signature);
-                valid[at] = true;
+            valid[at] = found;
+        }
+        valid
+    }
+
+    /// The same, and remembers those that are valid.
+    pub(crate) fn learn(&self, transactions: &[(Hash, &SignedTransaction)]) -> Vec<bool> {
+        let valid = self.check(transactions);
+        for ((hash, signed), valid) in transactions.iter().zip(&valid) {
+            if *valid {
+                self.0.insert(*hash, signed.signature);
             }
         }
         valid
@@ -61,11 +68,12 @@ mod tests {
         let hash = signed.hash();
         assert_eq!(forged.hash(), hash);
         let verified = Verified::new();
-        assert_eq!(verified.verify(&[(hash, &forged)]), [false]);
-        assert_eq!(verified.0.get(&hash), None);
+        assert_eq!(verified.learn(&[(hash, &forged)]), [false]);
         let both = [(hash, &forged), (hash, &signed), (hash, &forged)];
-        assert_eq!(verified.verify(&both), [false, true, false]);
+        assert_eq!(verified.check(&both), [false, true, false]);
+        assert_eq!(verified.0.get(&hash), None);
+        assert_eq!(verified.learn(&both), [false, true, false]);
         assert_eq!(verified.0.get(&hash), Some(signed.signature));
-        assert_eq!(verified.verify(&both), [false, true, false]);
+        assert_eq!(verified.check(&both), [false, true, false]);
     }
 }
