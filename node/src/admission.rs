@@ -15,6 +15,9 @@ const ROOM: Room = Room {
     together: 128,
 };
 
+/// What counts as another transaction, in hexadecimal digits: code takes long to check, and who comes with it waits for that.
+const DIGITS: usize = 32 << 10;
+
 /// What was submitted is no transaction.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreadable {
@@ -36,7 +39,8 @@ struct Request {
 
 impl Work for Request {
     fn size(&self) -> usize {
-        self.transactions.len()
+        let digits: usize = self.transactions.iter().map(String::len).sum();
+        self.transactions.len() + digits / DIGITS
     }
 }
 
@@ -123,5 +127,30 @@ fn admit(producer: &Producer<Chain>, requests: Vec<Request>) {
     let mut progress = hashes.zip(producer.submit(&all));
     for (answer, count) in answers {
         let _ = answer.send(Ok(progress.by_ref().take(count).collect()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_of_the_largest_code_is_admitted_alone_and_many_transfers_together() {
+        let size = |transactions: Vec<String>| {
+            let (answer, _) = oneshot::channel();
+            let transactions = transactions.into();
+            let request = Request {
+                transactions,
+                answer,
+            };
+            request.size()
+        };
+        let code = slackline_executor::ProtocolParams::v1()
+            .limits
+            .code
+            .code_bytes;
+        assert!(2 * size(vec!["0".repeat(2 * code)]) > ROOM.together);
+        assert_eq!(size(vec!["0".repeat(500); 50]), 50);
+        assert!(size(vec!["0".repeat(2 * 30_000); 100]) <= ROOM.queue);
     }
 }
