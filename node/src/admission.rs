@@ -53,9 +53,12 @@ pub(crate) struct Admission {
 
 impl Admission {
     pub(crate) fn start(producer: Arc<Producer<Chain>>, threads: usize) -> io::Result<Admission> {
-        let admitting = producer.clone();
+        // Threads that have nothing to do must not keep the database open: a process that ends while one of them closes it crashes.
+        let admitting = Arc::downgrade(&producer);
         let workers = Workers::start("slackline-admit", threads, ROOM, move |requests| {
-            admit(&admitting, requests);
+            if let Some(producer) = admitting.upgrade() {
+                admit(&producer, requests);
+            }
         })?;
         Ok(Admission { workers, producer })
     }

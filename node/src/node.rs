@@ -438,8 +438,12 @@ async fn start_gossip(
     config.message_bytes = config
         .message_bytes
         .max(chain.params().limits.transaction_bytes);
-    let pool = producer.clone();
-    let sink = move |messages: Vec<slackline_gossip::Message>| judge(&pool, messages);
+    // Its thread must not keep the database open: a process that ends while that closes it crashes.
+    let pool = Arc::downgrade(producer);
+    let sink = move |messages: Vec<slackline_gossip::Message>| match pool.upgrade() {
+        Some(pool) => judge(&pool, messages),
+        None => Vec::new(),
+    };
     let gossip = slackline_gossip::Gossip::start(config, sink)
         .await
         .map_err(|error| StartError::Gossip(error.to_string()))?;
