@@ -245,6 +245,19 @@ async fn a_thousand_subscriptions_that_do_not_read() {
     node.stop().await.unwrap();
 }
 
+/// What a connection of its own gets for a batch.
+async fn answers_to(node: &Node, batch: &str) -> Vec<Value> {
+    let mut stream = connect(node).await;
+    let request = post(batch.len()) + batch;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"]") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
 #[tokio::test]
 async fn each_address_has_its_share() {
     let node = node_with(Rpc {
@@ -254,18 +267,7 @@ async fn each_address_has_its_share() {
     .await;
     let entries = vec![STATUS; 50].join(",");
     let batch = format!("[{entries}]");
-    let mut greedy = connect(&node).await;
-    greedy
-        .write_all((post(batch.len()) + &batch).as_bytes())
-        .await
-        .unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"]") {
-        assert!(greedy.read_buf(&mut answer).await.unwrap() > 0);
-    }
-    let answer = String::from_utf8(answer).unwrap();
-    let answers: Vec<Value> =
-        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let answers = answers_to(&node, &batch).await;
     assert_eq!(answers[0]["result"]["state"], "running");
     let last = &answers[49]["error"];
     assert_eq!(
@@ -297,23 +299,13 @@ async fn each_address_has_its_share() {
         many(20, true),
         many(20, false)
     ]);
-    let mut greedy = connect(&node).await;
-    let batch = calls.to_string();
-    let request = post(batch.len()) + &batch;
-    greedy.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"]") {
-        assert!(greedy.read_buf(&mut answer).await.unwrap() > 0);
-    }
-    let answer = String::from_utf8(answer).unwrap();
-    let answers: Vec<Value> =
-        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let answers = answers_to(&node, &calls.to_string()).await;
     let data = |at: usize| &answers[at]["error"]["data"];
     for at in [0, 1] {
-        assert_eq!(data(at)["parameter"], "transactions", "{answer}");
+        assert_eq!(data(at)["parameter"], "transactions", "{answers:?}");
     }
-    assert_eq!(data(2)["parameter"], "transactions[0]", "{answer}");
-    assert_eq!(data(3)["kind"], "try_again_later", "{answer}");
+    assert_eq!(data(2)["parameter"], "transactions[0]", "{answers:?}");
+    assert_eq!(data(3)["kind"], "try_again_later", "{answers:?}");
     node.stop().await.unwrap();
 }
 
