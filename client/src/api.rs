@@ -48,6 +48,9 @@ pub trait Api {
     /// Submitting the same transaction again is not an error: it answers, and waits, as if it were the first time, but
     /// with status `"duplicate"` instead of `"pending"`; `"included"` or `"final"` if it is in a block.
     ///
+    /// A node that others send transactions to also accepts one whose nonce is up to 64 too high, as those before it may be on their way. It waits for
+    /// them, and `missing_nonce` says which is the first.
+    ///
     /// Every answer about a transaction has its hash: one that is refused has status `"error"`, or `"try_again_later"` if the same bytes may be
     /// accepted later, with the error inside. An error of JSON-RPC means that the bytes are no transaction, or that a parameter is wrong.
     #[method(name = "submit_transaction", param_kind = map)]

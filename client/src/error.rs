@@ -71,7 +71,8 @@ pub enum RpcError {
     /// Returned by `submit_transaction` for a nonce that is used.
     #[error("nonce {got} is used; the sender's next is {expected}")]
     NonceTooLow { expected: u64, got: u64 },
-    /// Returned by `submit_transaction` for a nonce that leaves a gap.
+    /// Returned by `submit_transaction` for a nonce that leaves a gap: any on a node alone, as nothing else could fill it, and one of more than 64 on a
+    /// node that hears of transactions from others.
     #[error("nonce {got} leaves a gap; the sender's next is {expected}")]
     NonceTooHigh { expected: u64, got: u64 },
     /// Returned by `submit_transaction` if fuel limit times price and amount exceed the sender's balance less what its

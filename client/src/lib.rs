@@ -502,9 +502,11 @@ impl Client {
         wait_until: WaitUntil,
         timeout: Duration,
     ) -> Result<Submitted, Error> {
-        let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        let timeout = timeout.min(MAX_TIMEOUT_MS);
-        ask!(self.submit_transaction(bytes(transaction), Some(wait_until), Some(timeout)))
+        ask!(self.submit_transaction(
+            bytes(transaction),
+            Some(wait_until),
+            Some(milliseconds(timeout))
+        ))
     }
 
     /// Submits up to [`api::MAX_SUBMITTED`] transactions at once, in that order, as [`Client::submit`] does each, and waits until there is an answer for all
@@ -519,10 +521,8 @@ impl Client {
         wait_until: WaitUntil,
         timeout: Duration,
     ) -> Result<Vec<Submitted>, Error> {
-        let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        let timeout = timeout.min(MAX_TIMEOUT_MS);
         let transactions = transactions.iter().map(bytes).collect();
-        ask!(self.submit_transactions(transactions, Some(wait_until), Some(timeout)))
+        ask!(self.submit_transactions(transactions, Some(wait_until), Some(milliseconds(timeout))))
     }
 
     /// Submits a transaction until there is a definite answer: its receipt, from a final block, or that it is not going to have one. The same bytes
@@ -560,9 +560,15 @@ impl Client {
                     sent |= !matches!(error.data, RpcError::TryAgainLater { .. });
                     (error.message, false)
                 }
-                Ok(_) => {
+                Ok(Submitted { missing_nonce, .. }) => {
                     sent = true;
-                    ("it is waiting for a block".to_owned(), true)
+                    let reason = missing_nonce.map_or_else(
+                        || "it is waiting for a block".to_owned(),
+                        |nonce| {
+                            format!("it is waiting for the sender's transaction with nonce {nonce}")
+                        },
+                    );
+                    (reason, true)
                 }
                 Err(Error::Refused(error)) if is_definite(&error, sent) => {
                     return Err(ExecuteError::Refused(error));
@@ -631,6 +637,11 @@ fn is_definite(error: &RpcError, sent: bool) -> bool {
 fn with_chance(pause: Duration) -> Duration {
     let chance = RandomState::new().hash_one(0u8) as f64 / u64::MAX as f64;
     pause.mul_f64(0.5 + chance / 2.0)
+}
+
+/// As a node takes it.
+fn milliseconds(timeout: Duration) -> u64 {
+    u64::try_from(timeout.as_millis()).map_or(MAX_TIMEOUT_MS, |ms| ms.min(MAX_TIMEOUT_MS))
 }
 
 fn bytes(transaction: &SignedTransaction) -> String {
@@ -715,6 +726,7 @@ mod tests {
             hash: signed().hash(),
             receipt: None,
             error: None,
+            missing_nonce: None,
         }
     }
 

@@ -123,6 +123,9 @@ pub struct Submitted {
     /// Why it is not going to be in one, with status `"try_again_later"` or `"error"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorJson>,
+    /// The sender's lowest nonce that it has to wait for, as the node has no transaction with it: that may be on its way from another node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_nonce: Option<u64>,
 }
 
 impl Submitted {
@@ -140,6 +143,7 @@ impl Submitted {
             hash,
             receipt: None,
             error: Some(error.into()),
+            missing_nonce: None,
         }
     }
 }
@@ -193,6 +197,9 @@ pub struct TransactionAnswer {
     /// Whether that block is decided: see [`WaitUntil::Final`].
     #[serde(rename = "final", default)]
     pub is_final: bool,
+    /// What it waits for, if that is a nonce: see [`Submitted::missing_nonce`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_nonce: Option<u64>,
 }
 
 /// A transaction, without its signature and without the code that it deploys.

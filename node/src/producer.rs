@@ -326,7 +326,8 @@ impl<L: Ledger> Producer<L> {
         }
     }
 
-    /// From here on `forward` gets the bytes of each transaction that a client brings. Only the first call does anything.
+    /// From here on `forward` gets the bytes of each transaction that a client brings, for other nodes: so those that a client has sent to them may be on
+    /// their way to this one, and a nonce that is missing is no reason to refuse those after it. Only the first call does anything.
     pub fn forward_to(&self, forward: impl Fn(&[u8]) + Send + Sync + 'static) {
         // An error says that there is one already.
         let _ = self.shared.forward.set(Box::new(forward));
@@ -341,7 +342,7 @@ impl<L: Ledger> Producer<L> {
                 continue;
             };
             decoded.candidate = decoded.candidate.expiring(record.expires);
-            let accepted = self.shared.submit(&decoded, record.origin);
+            let accepted = self.shared.submit(&decoded, record.origin, true);
             count += usize::from(matches!(accepted, Ok(Progress::Accepted(_))));
         }
         let mut state = self.shared.lock();
@@ -452,6 +453,15 @@ impl<L: Ledger> Producer<L> {
         self.shared.lock().mempool.next_nonce(sender, nonce)
     }
 
+    /// The sender's lowest nonce that a waiting transaction has to wait for, if there is none with it here.
+    pub fn missing_nonce(&self, hash: &Hash) -> Option<u64> {
+        let state = self.shared.lock();
+        let transaction = &state.mempool.get(hash)?.transaction;
+        // The pool knows where the account is.
+        let next = state.mempool.next_nonce(&transaction.sender_address(), 0);
+        (next < transaction.nonce).then_some(next)
+    }
+
     /// What waits.
     pub fn stats(&self) -> Stats {
         self.shared.lock().mempool.stats()
@@ -555,11 +565,20 @@ impl<L: Ledger> Shared<L> {
             };
             self.ledger.verify(&new);
         }
+        // If all come through this node, who leaves one out is told at once.
+        let gaps = self.forward.get().is_some() || origin == Origin::Peer;
         let each = transactions.iter();
-        each.map(|decoded| self.submit(decoded, origin)).collect()
+        each.map(|decoded| self.submit(decoded, origin, gaps))
+            .collect()
     }
 
-    fn submit(&self, decoded: &Decoded, origin: Origin) -> Result<Progress, SubmitError> {
+    /// Those before it may be missing if `gaps`: they are on their way, or may be.
+    fn submit(
+        &self,
+        decoded: &Decoded,
+        origin: Origin,
+        gaps: bool,
+    ) -> Result<Progress, SubmitError> {
         let Decoded { candidate, bytes } = decoded;
         let (hash, sender) = (candidate.hash(), candidate.sender());
         for _ in 0..ADMISSION_ATTEMPTS {
@@ -572,12 +591,7 @@ impl<L: Ledger> Shared<L> {
             let pending = {
                 let state = self.lock();
                 let next = state.mempool.next_nonce(&sender, account);
-                // A client is told at once if a transaction is missing; of a peer's, others may be on their way.
-                let before = if origin == Origin::Local {
-                    nonce.min(next)
-                } else {
-                    nonce
-                };
+                let before = if gaps { nonce } else { nonce.min(next) };
                 let pending = state.mempool.pending_before(&sender, account, before);
                 Pending {
                     count: pending.count,
@@ -1182,6 +1196,39 @@ mod tests {
         for ticket in tickets {
             assert!(matches!(verdict(ticket), Some(Verdict::Included(_))));
         }
+    }
+
+    #[test]
+    fn where_others_bring_transactions_a_gap_is_waited_for() {
+        let fake = Fake::new();
+        let producer = Producer::passive(fake, Limits::default());
+        let key = Key::from_seed([1; 32]);
+        let gap = |expected, got| {
+            let error = submit(&producer, &transfer(&key, got)).expect_err("a gap");
+            let SubmitError::Refused(AdmitError::NonceTooHigh {
+                expected: e,
+                got: g,
+            }) = error
+            else {
+                panic!("{error}")
+            };
+            assert_eq!((e, g), (expected, got));
+        };
+        let missing = |nonce| {
+            let decoded = producer.decode(transfer(&key, nonce)).expect("decoded");
+            producer.missing_nonce(&decoded.hash())
+        };
+        accept(&producer, &transfer(&key, 0));
+        gap(1, 3);
+        producer.forward_to(|_| ());
+        accept(&producer, &transfer(&key, 3));
+        assert_eq!((missing(0), missing(3)), (None, Some(1)));
+        gap(1, 1_000);
+        accept(&producer, &transfer(&key, 1));
+        assert_eq!((missing(1), missing(3)), (None, Some(2)));
+        accept(&producer, &transfer(&key, 2));
+        assert_eq!(missing(3), None);
+        assert_eq!(producer.next_nonce(&key.address(), 0), 4);
     }
 
     #[test]

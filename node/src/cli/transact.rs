@@ -248,6 +248,7 @@ impl Terms {
             hash: signed.hash(),
             receipt,
             error: None,
+            missing_nonce: None,
         };
         let mut decoded = None;
         if let Some(receipt) = &answer.receipt {

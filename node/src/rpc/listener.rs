@@ -3,7 +3,7 @@
 //! ```text
 //!   accept ─▶ Seats: so many in all, so many from one address (else 503 and closed)
 //!     │
-//!     ▼ Socket: does not read on from who does not read, and gives up on who reads nothing at all
+//!     ▼ Socket: does not read on from who does not read, and gives up on who reads nothing at all; takes turns with the others
 //!   hyper ─▶ the head of a request in time ─▶ Timely: its body in time
 //!     │
 //!     ▼ jsonrpsee: requests and sessions at a time (429), batch, body
@@ -40,7 +40,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
@@ -55,6 +55,9 @@ const RESPONSE_SLACK_BYTES: usize = 1 << 20;
 const FORGET_EVERY: u32 = 1_024;
 /// What who is one too many is told.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 21\r\nconnection: close\r\n\r\ntoo many connections\n";
+/// What is read from a connection in its turn, in bytes. Each message of a session becomes a task at once: those of a session that sends many are in
+/// everybody's way until they are done.
+const TURN_BYTES: u64 = 4 << 10;
 /// How long to wait when no connection can be accepted: open ones have to end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -160,7 +163,7 @@ impl Listener {
             // Answers are small, and waited for.
             let _ = stream.set_nodelay(true);
             let socket = Socket {
-                stream,
+                stream: stream.take(TURN_BYTES),
                 patience,
                 blocked: None,
                 reader: None,
@@ -273,10 +276,11 @@ impl Drop for Seat {
 }
 
 /// A connection that is not read from while it cannot be written to, so that who sends and does not read fills no memory here; and that fails when
-/// nothing could be written for as long as [`Socket::patience`].
+/// nothing could be written for as long as [`Socket::patience`]. Who sends a lot is read from in turns, between which all other tasks have theirs.
 #[derive(Debug)]
 struct Socket {
-    stream: TcpStream,
+    /// Its limit is what may still be read in this turn.
+    stream: Take<TcpStream>,
     patience: Duration,
     /// Ends the wait of a write.
     blocked: Option<Pin<Box<Sleep>>>,
@@ -317,7 +321,17 @@ impl AsyncRead for Socket {
             self.reader = Some(context.waker().clone());
             return Poll::Pending;
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        if self.stream.limit() == 0 {
+            self.stream.set_limit(TURN_BYTES);
+            // The runtime puts a task that wakes itself behind all that are ready.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if read.is_pending() {
+            self.stream.set_limit(TURN_BYTES);
+        }
+        read
     }
 }
 
@@ -327,7 +341,7 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let wrote = Pin::new(self.stream.get_mut()).poll_write(context, bytes);
         self.wrote(context, wrote)
     }
 
@@ -336,20 +350,20 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        let wrote = Pin::new(self.stream.get_mut()).poll_write_vectored(context, parts);
         self.wrote(context, wrote)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(self.stream.get_mut()).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(self.stream.get_mut()).poll_shutdown(context)
     }
 }
 
@@ -534,6 +548,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     #[test]
     fn seats_are_counted_by_network_and_given_back() {
@@ -553,5 +568,44 @@ mod tests {
         assert_eq!(seats.lock().by[&address("10.0.0.1")], 2, "as IPv4");
         drop(third);
         assert_eq!(seats.lock().all, 2);
+    }
+
+    #[tokio::test]
+    async fn who_sends_much_is_read_from_in_turns() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mut client = std::net::TcpStream::connect(address).expect("connected");
+        let sent = vec![1; 64 << 10];
+        client.write_all(&sent).expect("the kernel has it");
+        let (stream, peer) = listener.accept().await.expect("connected");
+        let seats = Arc::new(Seats {
+            most: 1,
+            most_of_one: 1,
+            taken: Mutex::default(),
+        });
+        let mut socket = Socket {
+            stream: stream.take(TURN_BYTES),
+            patience: Duration::MAX,
+            blocked: None,
+            reader: None,
+            _seat: seats.take(peer.ip()).expect("a seat"),
+        };
+        let turns = Arc::new(AtomicU64::new(0));
+        let other = tokio::spawn({
+            let turns = turns.clone();
+            async move {
+                loop {
+                    turns.fetch_add(1, Relaxed);
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        let mut received = vec![0; sent.len()];
+        let read = socket.read_exact(&mut received).await;
+        other.abort();
+        assert_eq!(read.expect("all of it"), sent.len());
+        let turns = turns.load(Relaxed);
+        assert!(turns >= sent.len() as u64 / TURN_BYTES - 1, "{turns}");
+        assert_eq!(received, sent);
     }
 }

@@ -128,6 +128,7 @@ impl Handler {
             hash,
             receipt: Some(receipt.into()),
             error: None,
+            missing_nonce: None,
         };
         let (status, mut ticket) = match progress {
             Ok(Progress::Accepted(ticket)) => (SubmitStatus::Pending, ticket),
@@ -142,18 +143,19 @@ impl Handler {
             Ok(Progress::Included(receipt)) => return included(&receipt, SubmitStatus::Included),
             Err(error) => return Submitted::refused(hash, error.into()),
         };
-        let waiting = Submitted {
+        let waiting = || Submitted {
             status,
             hash,
             receipt: None,
             error: None,
+            missing_nonce: self.producer.missing_nonce(&hash),
         };
         if until == WaitUntil::None {
-            return waiting;
+            return waiting();
         }
         let news = ticket.wait_for(Option::is_some);
         let verdict = match tokio::time::timeout_at(deadline, news).await {
-            Err(_elapsed) => return waiting,
+            Err(_elapsed) => return waiting(),
             Ok(Ok(verdict)) => verdict.clone(),
             Ok(Err(_closed)) => None,
         };
@@ -281,6 +283,7 @@ impl ApiServer for Handler {
                 transaction: Some((&*transaction).into()),
                 receipt: None,
                 is_final: false,
+                missing_nonce: self.producer.missing_nonce(&hash),
             });
         }
         let Some(receipt) = self.chain.receipt(&hash).map_err(of_store)? else {
@@ -290,6 +293,7 @@ impl ApiServer for Handler {
                 transaction: None,
                 receipt: None,
                 is_final: false,
+                missing_nonce: None,
             });
         };
         let Some(transaction) = self.chain.transaction(&hash).map_err(of_store)? else {
@@ -303,6 +307,7 @@ impl ApiServer for Handler {
             transaction: Some((&transaction).into()),
             receipt: Some((&receipt).into()),
             is_final: is_final(&self.chain, receipt.height).map_err(of_store)?,
+            missing_nonce: None,
         })
     }
 

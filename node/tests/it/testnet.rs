@@ -228,6 +228,37 @@ async fn four_validators_agree_and_one_may_die() {
     }
 }
 
+/// What a client sends through one node may overtake what it has sent through another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonces_may_come_through_different_nodes_in_any_order() {
+    let testnet = Testnet::new(4);
+    let nodes = testnet.up();
+    let submit = async |node: &Dev, nonce| {
+        let bytes = hex_of(&transfer(&key("alice"), nonce, address("dave"), 1));
+        let client = client(&node.url());
+        let answer = client.submit_transaction(bytes, Some(WaitUntil::None), None);
+        answer.await.unwrap()
+    };
+    for (node, nonce) in [(0, 2), (1, 1)] {
+        let answer = submit(&nodes[node], nonce).await;
+        assert_eq!(answer.status, SubmitStatus::Pending, "{answer:?}");
+        assert_eq!(answer.missing_nonce, Some(0));
+        let client = client(&nodes[node].url());
+        let asked = client.get_transaction(answer.hash.to_string());
+        let asked = asked.await.unwrap();
+        assert_eq!(
+            (asked.status, asked.missing_nonce),
+            (TransactionStatus::Pending, Some(0))
+        );
+    }
+    // So many cannot be on their way.
+    let (code, data) = not_accepted(Ok(submit(&nodes[0], 1_000).await));
+    assert_eq!((code, &data["expected"]), (1006, &0.into()));
+    for nonce in 0..3 {
+        sent(&client(&nodes[2].url()), "alice", nonce).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_validator_catches_up() {
     let testnet = Testnet::new(4);
