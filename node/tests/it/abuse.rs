@@ -15,6 +15,14 @@ use tokio::net::{TcpSocket, TcpStream};
 
 const STATUS: &str = r#"{"jsonrpc":"2.0","id":1,"method":"get_status"}"#;
 
+/// Soon gives up on who is slow.
+fn impatient() -> Rpc {
+    Rpc {
+        timeout_ms: 2_000,
+        ..Rpc::default()
+    }
+}
+
 async fn node_with(rpc: Rpc) -> Node {
     Node::start(NodeConfig { rpc, ..config() }).await.unwrap()
 }
@@ -178,11 +186,7 @@ async fn bodies_and_messages_may_be_endless_or_nonsense() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_that_nobody_reads_the_answers_of() {
-    let node = node_with(Rpc {
-        timeout_ms: 2_000,
-        ..Rpc::default()
-    })
-    .await;
+    let node = node_with(impatient()).await;
     let mut nonce = 0;
     let enough = Arc::new(AtomicBool::new(false));
     let junk = json!({"jsonrpc": "2.0", "id": 1, "method": "submit_transaction", "params": {"transaction": "00".repeat(200)}});
@@ -218,11 +222,7 @@ async fn floods_that_nobody_reads_the_answers_of() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_subscriptions_that_do_not_read() {
-    let node = node_with(Rpc {
-        timeout_ms: 2_000,
-        ..Rpc::default()
-    })
-    .await;
+    let node = node_with(impatient()).await;
     let each = Rpc::default().max_subscriptions as usize;
     let mut nonce = 0;
     let mut sessions = Vec::new();
@@ -341,6 +341,8 @@ async fn sessions_and_views_have_their_limits() {
     let calls = message(&call.to_string()).repeat(3);
     session.write_all(&calls).await.unwrap();
     until(&mut session, "2 calls of this session", 1).await;
+    // Being under way does not mean that it is accepted.
+    until_mempool(&client, |mempool| mempool.transactions == 2).await;
     pay(&node, &mut 3, 1).await;
     node.stop().await.unwrap();
 }
