@@ -287,7 +287,10 @@ fn descriptions() -> BTreeMap<&'static str, String> {
         } else if let Some((_, rest)) = line.split_once("name = \"") {
             let name = rest.split('"').next().unwrap_or_default();
             found.insert(name, text.trim().replace(" \n\n", "\n\n").to_owned());
-        } else if line.contains("fn ") || line.contains("const ") {
+        } else if ["fn ", "const ", "trait "]
+            .iter()
+            .any(|item| line.contains(item))
+        {
             text.clear();
         }
     }
@@ -435,5 +438,43 @@ mod tests {
         let known = errors();
         assert!(kinds.iter().all(|kind| known.contains_key(kind)));
         assert!(documents("get_block", 1201) && !documents("get_block", 1010));
+    }
+
+    /// Also of those that answers seldom have.
+    #[test]
+    fn every_field_of_a_struct_is_in_its_schema() {
+        let document = document();
+        let schemas = &document["components"]["schemas"];
+        let (mut of, mut checked) = (None, 0);
+        let (mut said, mut renamed, mut flat) = (String::new(), None, false);
+        for line in include_str!("types.rs").lines() {
+            let text = line.trim();
+            if let Some(doc) = text.strip_prefix("///") {
+                said += doc;
+            } else if text.starts_with("#[") {
+                flat |= text.contains("flatten");
+                let name = text.split_once("rename = \"");
+                renamed = renamed.or(name.and_then(|(_, rest)| rest.split('"').next()));
+            } else {
+                if let Some(rest) = line.strip_prefix("pub struct ") {
+                    let name = rest.split(|c: char| !c.is_alphanumeric()).next();
+                    of = name.filter(|name| schemas[name]["properties"].is_object());
+                } else if line == "}" {
+                    of = None;
+                } else if let Some(of) = of.filter(|_| !flat)
+                    && let Some((field, _)) = line
+                        .strip_prefix("    pub ")
+                        .and_then(|rest| rest.split_once(": "))
+                {
+                    let field = renamed.unwrap_or(field);
+                    let description = &schemas[of]["properties"][field]["description"];
+                    assert_eq!(description.as_str(), Some(said.trim()), "{of}.{field}");
+                    checked += 1;
+                }
+                said.clear();
+                (renamed, flat) = (None, false);
+            }
+        }
+        assert!(checked > 100, "{checked}");
     }
 }

@@ -1529,7 +1529,7 @@ fn create(
     }
     let (mut writes, code) = state.into_writes();
     if !genesis.validators.is_empty() {
-        check_validators(&genesis.validators)?;
+        check_validators(&genesis.validators, &params.limits)?;
         let value = encode(&genesis.validators).into();
         writes.insert(validators_key(), Some(value));
     }

@@ -2,7 +2,7 @@
 
 use crate::chain::AdmitError;
 use crate::host::{Env, Run};
-use crate::params::ProtocolParams;
+use crate::params::{Limits, ProtocolParams};
 use crate::state::{AccountAdd, BlockState, Effects, Overlay, StateView, validators_key};
 use crate::store::StoreError;
 use crate::trace::Recorder;
@@ -161,15 +161,17 @@ pub(crate) fn validate_sender(
     Ok(())
 }
 
-/// Most validators of a chain.
-pub const MAX_VALIDATORS: usize = 200;
-
 /// Why nobody could agree with these validators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValidatorsError {
     /// None, or too many.
-    #[error("there are {0} validators: between 1 and {MAX_VALIDATORS} are allowed")]
-    Number(usize),
+    #[error("there are {got} validators: between 1 and {most} are allowed")]
+    Number {
+        /// How many there are.
+        got: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// One is there twice.
     #[error("validator {0} is listed twice")]
     Twice(PublicKey),
@@ -177,30 +179,39 @@ pub enum ValidatorsError {
     #[error("{0} is not an ed25519 key")]
     Key(PublicKey),
     /// A vote that counts nothing, or so much that sums overflow.
-    #[error("validator {0} has a power of {1}: between 1 and 2^48 is allowed")]
-    Power(PublicKey, u64),
+    #[error("validator {key} has a power of {got}: between 1 and {most} is allowed")]
+    Power {
+        /// The validator.
+        key: PublicKey,
+        /// Its power.
+        got: u64,
+        /// The most that it may have.
+        most: u64,
+    },
 }
 
-/// Whether these can be the validators of a chain.
+/// Whether these can be the validators of a chain with such limits.
 ///
 /// # Errors
 ///
 /// See [`ValidatorsError`].
-pub fn check_validators(validators: &[Validator]) -> Result<(), ValidatorsError> {
-    if validators.is_empty() || validators.len() > MAX_VALIDATORS {
-        return Err(ValidatorsError::Number(validators.len()));
+pub fn check_validators(validators: &[Validator], limits: &Limits) -> Result<(), ValidatorsError> {
+    let (got, most) = (validators.len(), limits.validators);
+    if !(1..=most).contains(&got) {
+        return Err(ValidatorsError::Number { got, most });
     }
     let mut seen = BTreeSet::new();
     for Validator { key, power } in validators {
+        let (key, got, most) = (*key, *power, limits.validator_power);
         let point = ed25519_dalek::VerifyingKey::from_bytes(&key.0);
         if !point.is_ok_and(|point| !point.is_weak()) {
-            return Err(ValidatorsError::Key(*key));
+            return Err(ValidatorsError::Key(key));
         }
-        if !(1..=1 << 48).contains(power) {
-            return Err(ValidatorsError::Power(*key, *power));
+        if !(1..=most).contains(&got) {
+            return Err(ValidatorsError::Power { key, got, most });
         }
         if !seen.insert(key.0) {
-            return Err(ValidatorsError::Twice(*key));
+            return Err(ValidatorsError::Twice(key));
         }
     }
     Ok(())
@@ -391,7 +402,7 @@ impl Executor<'_> {
             Action::SetValidators { validators } => {
                 let called = if self.governor != Some(sender) {
                     reverted("only the governor of the chain changes its validators")
-                } else if let Err(error) = check_validators(validators) {
+                } else if let Err(error) = check_validators(validators, &self.params.limits) {
                     reverted(&error.to_string())
                 } else {
                     let value = encode(validators).into();

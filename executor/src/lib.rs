@@ -43,7 +43,7 @@ pub use chain::{
     AdmitError, BlockError, Chain, Estimate, Executed, Genesis, GenesisAccount, OpenError, Pending,
     ProduceError, Produced, ViewCall, ViewError, ViewResult,
 };
-pub use execute::{MAX_VALIDATORS, Signatures, ValidatorsError, check_validators, code_hash};
+pub use execute::{Signatures, ValidatorsError, check_validators, code_hash};
 pub use parallel::{BlockStats, Parallelism};
 pub use params::ProtocolParams;
 pub use slackline_metering::{HistogramSnapshot, Mode, Overshoot};

@@ -151,6 +151,10 @@ pub struct Limits {
     pub transaction_fuel: u64,
     /// Fuel of a block.
     pub block_fuel: u64,
+    /// Validators of a chain.
+    pub validators: usize,
+    /// Voting power of one of them.
+    pub validator_power: u64,
 }
 
 impl ProtocolParams {
@@ -217,6 +221,8 @@ impl ProtocolParams {
                 method_bytes: 64,
                 transaction_fuel: 10_000_000_000,
                 block_fuel: 100_000_000_000,
+                validators: 200,
+                validator_power: 1 << 48,
             },
         }
     }
@@ -248,5 +254,5 @@ mod tests {
         assert_eq!(hex::encode(ProtocolParams::v1().fingerprint()), FINGERPRINT);
     }
 
-    const FINGERPRINT: &str = "52c84605802aff0b9bc13b4347953794e0e010466b6062cded3a60b97ad05c70";
+    const FINGERPRINT: &str = "e5b120b50356c22a7bba6e4db49fd64921d69c61c521aa4be65955045166e8b2";
 }

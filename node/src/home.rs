@@ -14,7 +14,9 @@ use crate::config::{CONFIG_FILE, Config, ConfigError};
 use crate::dev::{DEV_BALANCE, DEV_CHAIN_ID, DEV_NAMES, dev_key};
 use crate::keys::{Key, KeyError};
 use crate::producer::now_ms;
-use slackline_executor::{Address, Genesis, GenesisAccount, Validator, check_validators};
+use slackline_executor::{
+    Address, Genesis, GenesisAccount, ProtocolParams, Validator, check_validators,
+};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -151,7 +153,8 @@ impl Home {
         };
         let genesis: Genesis =
             serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        check_validators(&genesis.validators).map_err(|error| wrong(error.to_string()))?;
+        let limits = ProtocolParams::v1().limits;
+        check_validators(&genesis.validators, &limits).map_err(|error| wrong(error.to_string()))?;
         let validator_key = match Key::read(&path.join(VALIDATOR_KEY)) {
             Ok(key) => Some(key),
             Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,

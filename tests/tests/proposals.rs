@@ -227,7 +227,8 @@ fn the_governor_says_who_votes() -> Result<()> {
     node.chain.execute_again(1)?;
 
     let twice = vec![validator(1, 1), validator(1, 2)];
-    ensure!(check_validators(&twice) == Err(ValidatorsError::Twice(twice[0].key)));
+    let limits = &node.chain.params().limits;
+    ensure!(check_validators(&twice, limits) == Err(ValidatorsError::Twice(twice[0].key)));
     // Of order one: every signature of it verifies over something.
     let weak = PublicKey(
         [&[1][..], &[0; 31]]
@@ -240,7 +241,7 @@ fn the_governor_says_who_votes() -> Result<()> {
         key: weak,
         power: 1,
     };
-    ensure!(check_validators(&[weak]) == Err(ValidatorsError::Key(weak.key)));
+    ensure!(check_validators(&[weak], limits) == Err(ValidatorsError::Key(weak.key)));
     let bad = Genesis {
         validators: twice,
         chain_id: CHAIN_ID,

@@ -5,7 +5,7 @@ use super::remote::Remote;
 use super::transact::Terms;
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use slackline_executor::{Action, Validator, check_validators};
+use slackline_executor::{Action, ProtocolParams, Validator, check_validators};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -50,7 +50,8 @@ impl Validators {
                 let text = std::fs::read_to_string(&file).with_context(|| path.to_string())?;
                 let validators: Vec<Validator> =
                     serde_json::from_str(&text).with_context(|| path.to_string())?;
-                check_validators(&validators).with_context(|| path.to_string())?;
+                check_validators(&validators, &ProtocolParams::v1().limits)
+                    .with_context(|| path.to_string())?;
                 let status = remote.status().await?;
                 terms
                     .act(

@@ -94,6 +94,12 @@ pub(crate) async fn sent(client: &HttpClient, name: &str, nonce: u64) -> Receipt
     answer.receipt.unwrap()
 }
 
+async fn in_time<T>(what: &str, waiting: impl Future<Output = T>) -> T {
+    let patience = std::time::Duration::from_millis(PATIENCE_MS);
+    let waited = tokio::time::timeout(patience, waiting).await;
+    waited.expect(what)
+}
+
 /// Waits until the node has the block, and returns its hash.
 pub(crate) async fn block(client: &HttpClient, height: u64) -> Hash {
     let waiting = async {
@@ -104,10 +110,7 @@ pub(crate) async fn block(client: &HttpClient, height: u64) -> Hash {
             }
         }
     };
-    let patience = std::time::Duration::from_millis(PATIENCE_MS);
-    tokio::time::timeout(patience, waiting)
-        .await
-        .expect("the node gets there")
+    in_time("the node gets there", waiting).await
 }
 
 async fn same_blocks(nodes: &[Dev], height: u64) {
@@ -151,10 +154,7 @@ async fn connected(node: &Dev, peers: u64) {
             tokio::task::yield_now().await;
         }
     };
-    let patience = std::time::Duration::from_millis(PATIENCE_MS);
-    tokio::time::timeout(patience, waiting)
-        .await
-        .expect("it finds the others");
+    in_time("it finds the others", waiting).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -256,6 +256,35 @@ async fn nonces_may_come_through_different_nodes_in_any_order() {
     assert_eq!((code, &data["expected"]), (1006, &0.into()));
     for nonce in 0..3 {
         sent(&client(&nodes[2].url()), "alice", nonce).await;
+    }
+}
+
+/// What has been accepted and is in no block yet, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_block_survives_being_killed() {
+    let testnet = Testnet::new(4);
+    // Alone it decides nothing.
+    let alone = Dev::validator(&testnet.homes[0]);
+    let rpc = client(&alone.url());
+    let mut hashes = Vec::new();
+    for nonce in 0..3 {
+        let bytes = hex_of(&transfer(&key("alice"), nonce, address("dave"), 1));
+        let accepted = rpc.submit_transaction(bytes, Some(WaitUntil::None), None);
+        let accepted = accepted.await.unwrap();
+        assert_eq!(accepted.status, SubmitStatus::Pending, "{accepted:?}");
+        hashes.push(accepted.hash);
+    }
+    alone.kill();
+    // Nobody submits them again.
+    let nodes = testnet.up();
+    let rpc = client(&nodes[1].url());
+    for hash in hashes {
+        let included = async {
+            while rpc.get_transaction(hash.to_string()).await.unwrap().status
+                != TransactionStatus::Included
+            {}
+        };
+        in_time("it gets into a block", included).await;
     }
 }
 
