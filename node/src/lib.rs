@@ -26,7 +26,8 @@
 //!   does. Among validators consensus asks the [`validator`] for blocks, and for its opinion on those of others.
 //! - A transaction is *acknowledged* (`"included"`, with a receipt) only when its block is synced to disk. Among validators that block is decided: it
 //!   is final.
-//! - Nothing that executes contracts, checks signatures or reads the disk runs on a thread that serves connections.
+//! - Nothing that executes contracts, checks signatures or reads the disk runs on a thread that serves connections; and these serve nothing but RPC, so
+//!   that clients cannot keep consensus or the operators' port waiting.
 //! - Every queue is bounded: the mempool by transactions and bytes, [workers](workers) by pieces of work, the listener by
 //!   requests at a time, batch length and body size. What is full says "try again later".
 //! - If a block cannot be stored the node accepts nothing more and says why ([`producer::Health::Failed`]): it does not

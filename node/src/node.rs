@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::runtime::{self, Runtime};
 use tokio::sync::{mpsc, watch};
 
 /// How long connections may take to finish what they are doing when the node stops.
@@ -158,9 +159,48 @@ impl DataDir {
     }
 }
 
+/// The threads that serve RPC. They are no others' because what clients do would be in the way of all tasks there: of consensus, which has to be in
+/// time, and of the operators' port, which has to answer when it matters.
+#[derive(Debug)]
+struct RpcThreads(Option<Runtime>);
+
+impl RpcThreads {
+    fn start(count: usize) -> io::Result<RpcThreads> {
+        let mut runtime = runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(count).thread_name("slackline-rpc");
+        Ok(RpcThreads(Some(runtime.enable_all().build()?)))
+    }
+
+    /// Runs it there.
+    async fn run<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> io::Result<T> {
+        let runtime = self.0.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        runtime.spawn(task).await.map_err(io::Error::other)
+    }
+
+    /// Waits until they have ended, and all that they had with them.
+    fn stop(mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_timeout(SHUTDOWN_GRACE);
+        }
+    }
+}
+
+impl Drop for RpcThreads {
+    /// Does not wait: it may be on a thread that must not.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// A running node. [`Node::stop`] it; merely dropped, it stops some time later.
 pub struct Node {
     server: ServerHandle,
+    rpc: RpcThreads,
     address: SocketAddr,
     /// Closed when no connection is left.
     gone: mpsc::Receiver<()>,
@@ -202,8 +242,13 @@ impl Node {
             threads: config.threads,
             ..chain.parallelism()
         });
-        let listener = Listener::bind(config.listen, &config.rpc, &chain.params().limits);
-        let listener = listener.await.map_err(|source| StartError::Listen {
+        let threads =
+            std::thread::available_parallelism().map_or(2, |threads| threads.get().clamp(2, 8));
+        let rpc = RpcThreads::start(threads).map_err(StartError::Thread)?;
+        let max_view_fuel = config.rpc.max_view_fuel;
+        let listener = Listener::bind(config.listen, config.rpc, chain.params().limits.clone());
+        let listener = rpc.run(listener).await.flatten();
+        let listener = listener.map_err(|source| StartError::Listen {
             address: config.listen,
             source,
         })?;
@@ -213,8 +258,6 @@ impl Node {
         })?;
         let (ops, ops_address) = bind(config.ops).await?.unzip();
         let (snapshot, _) = bind(config.snapshot).await?.unzip();
-        let threads =
-            std::thread::available_parallelism().map_or(2, |threads| threads.get().clamp(2, 8));
         let views = Workers::for_jobs("slackline-view", threads, VIEW_QUEUE);
         let views = Arc::new(views.map_err(StartError::Thread)?);
         let producer = match &config.consensus {
@@ -271,12 +314,15 @@ impl Node {
             admission.clone(),
             views.clone(),
             sources,
-            config.rpc.max_view_fuel,
+            max_view_fuel,
             handler_gone,
         );
-        let server = listener.start(methods(handler), metrics);
+        let methods = methods(handler);
+        let server = rpc.run(async move { listener.start(methods, metrics) });
+        let server = server.await.map_err(StartError::Thread)?;
         Ok(Node {
             server,
+            rpc,
             address,
             gone,
             admission,
@@ -373,6 +419,7 @@ impl Node {
             tracing::warn!("some connections did not end in time");
         }
         let _ = tokio::task::spawn_blocking(move || {
+            self.rpc.stop();
             self.admission.stop();
             self.views.stop();
             drop(self.producer);

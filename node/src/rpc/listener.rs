@@ -78,8 +78,8 @@ impl Listener {
     /// The address cannot be listened on.
     pub async fn bind(
         address: SocketAddr,
-        rpc: &config::Rpc,
-        limits: &Limits,
+        rpc: config::Rpc,
+        limits: Limits,
     ) -> io::Result<Listener> {
         let bytes = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         // The largest answers are a call's input, and the data and the events of a receipt; two digits for a byte.
@@ -99,7 +99,7 @@ impl Listener {
         Ok(Listener {
             tcp: TcpListener::bind(address).await?,
             service: Server::builder().set_config(config).to_service_builder(),
-            rpc: rpc.clone(),
+            rpc,
             response_bytes,
         })
     }
@@ -113,7 +113,7 @@ impl Listener {
         self.tcp.local_addr()
     }
 
-    /// Serves `methods` until the handle says so.
+    /// Serves `methods` until the handle says so, on the runtime that this is called on.
     pub fn start(self, methods: impl Into<Methods>, metrics: Arc<Metrics>) -> ServerHandle {
         let (stop, handle) = stop_channel();
         tokio::spawn(self.accept(methods.into(), metrics, stop));

@@ -1,7 +1,9 @@
 //! Clients that mean harm, with real sockets. Each time the oracle is a well-behaved client: its transactions get into blocks while the others are at
 //! it, and after that.
 
+use crate::process::Dev;
 use crate::support::*;
+use crate::testnet::{Testnet, ask, sent};
 use serde_json::{Value, json};
 use slackline_node::config::Rpc;
 use slackline_node::rpc::api::ApiClient;
@@ -38,11 +40,11 @@ async fn pay(node: &Node, nonce: &mut u64, count: u64) {
 }
 
 /// A connection from another address than that of the well-behaved.
-async fn connect(node: &Node) -> TcpStream {
+async fn connect(node: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     let from = Ipv4Addr::new(127, 0, 0, 2);
     socket.bind(SocketAddr::from((from, 0))).unwrap();
-    socket.connect(node.address()).await.unwrap()
+    socket.connect(node).await.unwrap()
 }
 
 fn post(length: usize) -> String {
@@ -60,7 +62,7 @@ async fn last_words(stream: &mut TcpStream) -> String {
 }
 
 /// A WebSocket session, by hand: a library would read.
-async fn session(node: &Node) -> TcpStream {
+async fn session(node: SocketAddr) -> TcpStream {
     let mut stream = connect(node).await;
     let hello = "GET / HTTP/1.1\r\nHost: node\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -103,7 +105,7 @@ async fn slow_connections_are_few_and_end() {
     pay(&node, &mut nonce, 1).await;
     let mut slow = Vec::new();
     for n in 0..40 {
-        let mut stream = connect(&node).await;
+        let mut stream = connect(node.address()).await;
         // Nothing, half of a head, half of a body.
         let said = match n % 3 {
             0 => String::new(),
@@ -114,14 +116,14 @@ async fn slow_connections_are_few_and_end() {
         slow.push(stream);
     }
     // No more from there, and it is said.
-    let refused = last_words(&mut connect(&node).await).await;
+    let refused = last_words(&mut connect(node.address()).await).await;
     assert!(refused.contains(" 503 "), "{refused:?}");
     pay(&node, &mut nonce, 3).await;
     // The node ends them all by itself; the test waits for as long as that takes.
     for mut stream in slow {
         last_words(&mut stream).await;
     }
-    let mut again = connect(&node).await;
+    let mut again = connect(node.address()).await;
     again
         .write_all((post(STATUS.len()) + STATUS).as_bytes())
         .await
@@ -136,11 +138,11 @@ async fn bodies_and_messages_may_be_endless_or_nonsense() {
     let node = node_with(Rpc::default()).await;
     let mut nonce = 0;
     // A length that is too much, and a body that goes on and on.
-    let mut long = connect(&node).await;
+    let mut long = connect(node.address()).await;
     long.write_all(post(1 << 31).as_bytes()).await.unwrap();
     let said = last_words(&mut long).await;
     assert!(said.contains(" 413 "), "{said:?}");
-    let mut endless = connect(&node).await;
+    let mut endless = connect(node.address()).await;
     let head = "POST / HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     endless.write_all(head.as_bytes()).await.unwrap();
     let chunk = format!("10000\r\n{}\r\n", "[".repeat(0x10000));
@@ -163,13 +165,13 @@ async fn bodies_and_messages_may_be_endless_or_nonsense() {
         b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ] {
-        let mut stream = connect(&node).await;
+        let mut stream = connect(node.address()).await;
         stream.write_all(bytes).await.unwrap();
         stream.shutdown().await.unwrap();
         let said = last_words(&mut stream).await;
         assert!(!said.contains(" 200 "), "{said:?}");
     }
-    let mut broken = session(&node).await;
+    let mut broken = session(node.address()).await;
     for text in ["", "{", "\u{1}", "[[[[", r#"{"jsonrpc":"2.0"}"#] {
         broken.write_all(&message(text)).await.unwrap();
         until(&mut broken, "\"error\"", 1).await;
@@ -195,9 +197,12 @@ async fn floods_that_nobody_reads_the_answers_of() {
     for n in 0..8 {
         let (mut stream, block) = if n % 2 == 0 {
             let request = post(junk.len()) + &junk;
-            (connect(&node).await, request.repeat(50).into_bytes())
+            (
+                connect(node.address()).await,
+                request.repeat(50).into_bytes(),
+            )
         } else {
-            (session(&node).await, message(STATUS).repeat(500))
+            (session(node.address()).await, message(STATUS).repeat(500))
         };
         let enough = enough.clone();
         floods.push(tokio::spawn(async move {
@@ -220,6 +225,39 @@ async fn floods_that_nobody_reads_the_answers_of() {
     node.stop().await.unwrap();
 }
 
+/// Clients that do read the answers cost more: nothing stops them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn validators_decide_under_a_flood() {
+    let testnet = Testnet::new(4);
+    let nodes = testnet.up();
+    let rpc = |node: &Dev| node.url().strip_prefix("http://").unwrap().parse().unwrap();
+    let addresses: Vec<SocketAddr> = nodes.iter().map(rpc).collect();
+    let (enough, heard) = tokio::sync::oneshot::channel::<()>();
+    // On a thread of its own: the well-behaved client must not wait for this.
+    let flooding = std::thread::spawn(move || {
+        let floods = async {
+            for address in addresses.iter().cycle().take(24) {
+                let (mut read, mut write) = session(*address).await.into_split();
+                let mut nowhere = tokio::io::sink();
+                tokio::spawn(async move { tokio::io::copy(&mut read, &mut nowhere).await });
+                let block = message(STATUS).repeat(500);
+                tokio::spawn(async move { while write.write_all(&block).await.is_ok() {} });
+            }
+            heard.await.unwrap();
+        };
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(floods);
+    });
+    for (node, nonce) in nodes.iter().cycle().zip(0..8) {
+        sent(&client(&node.url()), "alice", nonce).await;
+    }
+    for node in &nodes {
+        assert_eq!(ask(node, "/health").0, 200);
+    }
+    enough.send(()).unwrap();
+    flooding.join().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_subscriptions_that_do_not_read() {
     let node = node_with(impatient()).await;
@@ -228,7 +266,7 @@ async fn a_thousand_subscriptions_that_do_not_read() {
     let mut sessions = Vec::new();
     let subscribe = r#"{"jsonrpc":"2.0","id":1,"method":"subscribe_blocks"}"#;
     for _ in 0..1_000usize.div_ceil(each) {
-        let mut session = session(&node).await;
+        let mut session = session(node.address()).await;
         session
             .write_all(&message(subscribe).repeat(each))
             .await
@@ -247,7 +285,7 @@ async fn a_thousand_subscriptions_that_do_not_read() {
 
 /// What a connection of its own gets for a batch.
 async fn answers_to(node: &Node, batch: &str) -> Vec<Value> {
-    let mut stream = connect(node).await;
+    let mut stream = connect(node.address()).await;
     let request = post(batch.len()) + batch;
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -337,7 +375,7 @@ async fn sessions_and_views_have_their_limits() {
     let waiting = hex_of(&transfer(&alice, 2, address("bob"), 1));
     let params = json!({"transaction": waiting});
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "submit_transaction", "params": params});
-    let mut session = session(&node).await;
+    let mut session = session(node.address()).await;
     let calls = message(&call.to_string()).repeat(3);
     session.write_all(&calls).await.unwrap();
     until(&mut session, "2 calls of this session", 1).await;

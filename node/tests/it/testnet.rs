@@ -63,7 +63,7 @@ impl Testnet {
         }
     }
 
-    fn up(&self) -> Vec<Dev> {
+    pub(crate) fn up(&self) -> Vec<Dev> {
         self.up_with(|_| Vec::new())
     }
 
