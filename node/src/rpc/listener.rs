@@ -16,6 +16,7 @@ use super::error::RpcError;
 use crate::config;
 use crate::metrics::Metrics;
 use governor::{DefaultKeyedRateLimiter, InsufficientCapacity, Quota, RateLimiter};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -58,6 +59,9 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 21
 /// What is read from a connection in its turn, in bytes. Each message of a session becomes a task at once: those of a session that sends many are in
 /// everybody's way until they are done.
 const TURN_BYTES: u64 = 4 << 10;
+/// What is read, and thrown away, of a body after it was refused, in bytes. Where that is not the end of it the connection is closed, and who is still
+/// sending then may not get to read why.
+const REFUSED_BYTES: u64 = 16 << 20;
 /// How long to wait when no connection can be accepted: open ones have to end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -368,15 +372,19 @@ impl AsyncWrite for Socket {
 }
 
 /// The body of a request, all of which has to come in time.
+///
+/// What is left of it when its reader has had enough is read all the same, up to [`REFUSED_BYTES`]: closing a connection with bytes unread
+/// resets it, and the client, which is still sending, would learn that instead of the answer (RFC 9112, 9.6).
 struct Timely {
-    body: Incoming,
+    /// None once it is dropped.
+    body: Option<Incoming>,
     deadline: Pin<Box<Sleep>>,
 }
 
 impl Timely {
     fn new(body: Incoming, patience: Duration) -> Timely {
         Timely {
-            body,
+            body: Some(body),
             deadline: Box::pin(tokio::time::sleep(patience)),
         }
     }
@@ -390,7 +398,10 @@ impl Body for Timely {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match Pin::new(&mut self.body).poll_frame(context) {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(body).poll_frame(context) {
             Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other))),
             Poll::Pending => {
                 ready!(self.deadline.as_mut().poll(context));
@@ -400,11 +411,34 @@ impl Body for Timely {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map(Body::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Timely {
+    fn drop(&mut self) {
+        let Some(mut rest) = self.body.take() else {
+            return;
+        };
+        if rest.is_end_stream() || rest.size_hint().lower() > REFUSED_BYTES {
+            return;
+        }
+        let deadline = self.deadline.deadline();
+        // There is none any more when a runtime drops its tasks.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(tokio::time::timeout_at(deadline, async move {
+                let mut read = 0;
+                while let Some(Ok(frame)) = rest.frame().await
+                    && read <= REFUSED_BYTES
+                {
+                    read += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
+            }));
+        }
     }
 }
 

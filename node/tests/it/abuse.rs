@@ -142,6 +142,12 @@ async fn bodies_and_messages_may_be_endless_or_nonsense() {
     long.write_all(post(1 << 31).as_bytes()).await.unwrap();
     let said = last_words(&mut long).await;
     assert!(said.contains(" 413 "), "{said:?}");
+    // What is a little too much is refused too, and who sends all of it before reading gets to know.
+    let bytes = 2 * node.chain().params().limits.transaction_bytes + (12 << 20);
+    let mut much = connect(node.address()).await;
+    much.write_all(post(bytes).as_bytes()).await.unwrap();
+    much.write_all(&vec![b' '; bytes]).await.unwrap();
+    until(&mut much, " 413 ", 1).await;
     let mut endless = connect(node.address()).await;
     let head = "POST / HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     endless.write_all(head.as_bytes()).await.unwrap();
