@@ -15,6 +15,11 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
+/// After how much a new file of what RocksDB says about itself is begun, in bytes.
+const INFO_LOG_BYTES: usize = 64 << 20;
+/// How many of these are kept.
+const INFO_LOGS: usize = 4;
+
 /// An open RocksDB database.
 #[derive(Clone)]
 pub struct Rocks {
@@ -79,7 +84,9 @@ impl Rocks {
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_paranoid_checks(true);
-        options.set_keep_log_file_num(4);
+        // Its text log, which it would otherwise roll at the start only.
+        options.set_max_log_file_size(INFO_LOG_BYTES);
+        options.set_keep_log_file_num(INFO_LOGS);
         options.set_max_background_jobs(settings.background_jobs.max(1));
         options.set_max_open_files(settings.max_open_files);
         // The end of the log may be torn, when the machine stopped while writing a block that was not acknowledged; damage

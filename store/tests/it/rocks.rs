@@ -73,6 +73,20 @@ fn database(dir: &Path, to: u64) -> Vec<u64> {
 }
 
 #[test]
+fn what_rocksdb_says_about_itself_is_bounded() {
+    let dir = tempfile::tempdir().expect("a directory");
+    database(dir.path(), 1);
+    // It writes down what it runs with.
+    let entries = fs::read_dir(dir.path()).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let options = paths.filter(|path| path.to_string_lossy().contains("/OPTIONS-"));
+    let options = fs::read_to_string(options.max().expect("options")).expect("text");
+    for bound in ["max_log_file_size=67108864", "keep_log_file_num=4"] {
+        assert!(options.contains(bound), "{bound}: {options}");
+    }
+}
+
+#[test]
 fn a_log_cut_short_anywhere_loses_what_was_cut_and_no_more() {
     let dir = tempfile::tempdir().expect("a directory");
     let (whole, cut) = (dir.path().join("whole"), dir.path().join("cut"));
