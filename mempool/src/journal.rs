@@ -3,10 +3,13 @@
 //! ```text
 //!   magic 8 │ record │ record │ …                    record:  length u32 │ crc32 u32 │ payload
 //!                                                    payload: origin u8 │ last height u64 │ the bytes as submitted
+//!                                                       or:   2 u8 │ hash of a transaction that was dropped 32
 //! ```
 //!
 //! Integers are little-endian; the length is the payload's, and the CRC is over the length and the payload. What [`Journal::open`] returns is the
-//! longest prefix of whole records. What is behind it was torn by a crash, or damaged; it is cut off, so that new records follow good ones.
+//! longest prefix of whole records, without those that were [crossed out](Journal::cross_out) after them: whoever waits for a transaction is told when it is
+//! dropped, and it must not get into a block after a restart. What is behind the prefix was torn by a crash, or damaged; it is cut off, so that new records
+//! follow good ones. A journal of version 1, where nothing is crossed out, is one of this version when it has been opened.
 //!
 //! **Durability.** A transaction in the pool is acknowledged as pending, not as included: a client has to watch it. So a record is
 //! written with one `write` and not synced: it survives the end of the process, however sudden, and an operating system that
@@ -14,13 +17,17 @@
 //! [`Journal::compact`] is synced before it replaces the old file: else such a stop could take also what had been there for long.
 
 use crate::pool::Origin;
+use slackline_types::{Hash, SignedTransaction};
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-const MAGIC: &[u8; 8] = b"SLKPOOL1";
+const MAGIC: &[u8; 8] = b"SLKPOOL2";
+const MAGIC_1: &[u8; 8] = b"SLKPOOL1";
 const HEADER: usize = 8;
 const PREFIX: usize = 9;
+const CROSSED_OUT: u8 = 2;
 
 /// A transaction as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +43,7 @@ pub struct Record {
 /// What was in the journal.
 #[derive(Debug)]
 pub struct Recovered {
-    /// In the order of appending. Some may have been included since: admission sorts them out.
+    /// In the order of appending, without those that were crossed out. Some may have been included since: admission sorts them out.
     pub records: Vec<Record>,
     /// How many bytes at the end were no whole record, and were cut off.
     pub cut: u64,
@@ -71,17 +78,29 @@ pub struct Journal {
     broken: bool,
 }
 
+/// What a record says.
+enum Line {
+    Accepted(Record),
+    CrossedOut(Hash),
+}
+
 fn encode(record: &Record, into: &mut Vec<u8>) {
-    let length = (PREFIX + record.bytes.len()) as u32;
+    let origin = match record.origin {
+        Origin::Local => 0,
+        Origin::Peer => 1,
+    };
+    let expires = record.expires.to_le_bytes();
+    frame(&[&[origin], &expires, &record.bytes], into);
+}
+
+fn frame(payload: &[&[u8]], into: &mut Vec<u8>) {
+    let length = payload.iter().map(|part| part.len()).sum::<usize>() as u32;
     let start = into.len();
     into.extend_from_slice(&length.to_le_bytes());
     into.extend_from_slice(&[0; 4]);
-    into.push(match record.origin {
-        Origin::Local => 0,
-        Origin::Peer => 1,
-    });
-    into.extend_from_slice(&record.expires.to_le_bytes());
-    into.extend_from_slice(&record.bytes);
+    for part in payload {
+        into.extend_from_slice(part);
+    }
     let crc = crc(length, &into[start + HEADER..]);
     into[start + 4..start + HEADER].copy_from_slice(&crc.to_le_bytes());
 }
@@ -94,7 +113,7 @@ fn crc(length: u32, payload: &[u8]) -> u32 {
 }
 
 /// The first record of `bytes`, and what follows; `None` if it is not whole.
-fn decode(bytes: &[u8]) -> Option<(Record, &[u8])> {
+fn decode(bytes: &[u8]) -> Option<(Line, &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (sum, rest) = rest.split_first_chunk::<4>()?;
     let length = u32::from_le_bytes(*length);
@@ -103,20 +122,47 @@ fn decode(bytes: &[u8]) -> Option<(Record, &[u8])> {
         return None;
     }
     let (origin, payload) = payload.split_first()?;
+    if *origin == CROSSED_OUT {
+        let hash = payload.try_into().ok()?;
+        return Some((Line::CrossedOut(Hash(hash)), rest));
+    }
     let (expires, transaction) = payload.split_first_chunk::<8>()?;
     let origin = match origin {
         0 => Origin::Local,
         1 => Origin::Peer,
         _ => return None,
     };
-    Some((
-        Record {
-            origin,
-            expires: u64::from_le_bytes(*expires),
-            bytes: transaction.to_vec(),
-        },
-        rest,
-    ))
+    let record = Record {
+        origin,
+        expires: u64::from_le_bytes(*expires),
+        bytes: transaction.to_vec(),
+    };
+    Some((Line::Accepted(record), rest))
+}
+
+/// The records that were not crossed out after they were written.
+fn left(lines: Vec<Line>) -> Vec<Record> {
+    let crosses = lines.iter().any(|line| matches!(line, Line::CrossedOut(_)));
+    let mut records = Vec::with_capacity(lines.len());
+    let mut places = HashMap::new();
+    for line in lines {
+        match line {
+            Line::Accepted(record) => {
+                // Hashing all would be a waste if there is nothing to look for.
+                if crosses && let Ok(signed) = borsh::from_slice::<SignedTransaction>(&record.bytes)
+                {
+                    places.insert(signed.hash(), records.len());
+                }
+                records.push(Some(record));
+            }
+            Line::CrossedOut(hash) => {
+                if let Some(place) = places.remove(&hash) {
+                    records[place] = None;
+                }
+            }
+        }
+    }
+    records.into_iter().flatten().collect()
 }
 
 impl Journal {
@@ -140,11 +186,13 @@ impl Journal {
             .read_to_end(&mut bytes)
             .map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
-        let mut records = Vec::new();
+        let mut lines = Vec::new();
         let mut len = 0;
-        if let Some(mut rest) = bytes.strip_prefix(MAGIC) {
-            while let Some((record, after)) = decode(rest) {
-                records.push(record);
+        let old = bytes.starts_with(MAGIC_1);
+        let rest = bytes.strip_prefix(if old { MAGIC_1 } else { MAGIC });
+        if let Some(mut rest) = rest {
+            while let Some((line, after)) = decode(rest) {
+                lines.push(line);
                 rest = after;
             }
             len = (bytes.len() - rest.len()) as u64;
@@ -152,10 +200,11 @@ impl Journal {
             return Err(JournalError::Foreign(path.to_owned()));
         }
         file.set_len(len).map_err(failed)?;
-        file.seek(SeekFrom::Start(len)).map_err(failed)?;
-        if len == 0 {
+        if len == 0 || old {
+            file.rewind().map_err(failed)?;
             file.write_all(MAGIC).map_err(failed)?;
         }
+        file.seek(SeekFrom::End(0)).map_err(failed)?;
         let journal = Journal {
             path: path.to_owned(),
             file,
@@ -166,7 +215,7 @@ impl Journal {
         Ok((
             journal,
             Recovered {
-                records,
+                records: left(lines),
                 cut: size - len,
             },
         ))
@@ -183,19 +232,41 @@ impl Journal {
     ///
     /// See [`JournalError`]. The transaction is not in the journal then, and those before it are.
     pub fn append(&mut self, record: &Record) -> Result<bool, JournalError> {
-        if self.broken {
-            return Err(JournalError::Broken(self.path.clone()));
-        }
         if record.bytes.len() as u64 > self.limit {
             return Ok(false);
         }
         let mut bytes = Vec::with_capacity(HEADER + PREFIX + record.bytes.len());
         encode(record, &mut bytes);
+        self.write(&bytes)
+    }
+
+    /// Writes down that transactions have left the pool other than in a block: what was appended of them before does not come back. As
+    /// [`Journal::append`].
+    ///
+    /// # Errors
+    ///
+    /// See [`JournalError`]. They may come back then.
+    pub fn cross_out(&mut self, hashes: &[Hash]) -> Result<bool, JournalError> {
+        if hashes.is_empty() {
+            return Ok(true);
+        }
+        let mut bytes = Vec::new();
+        for hash in hashes {
+            frame(&[&[CROSSED_OUT], &hash.0], &mut bytes);
+        }
+        self.write(&bytes)
+    }
+
+    /// Whole records, unless they exceed the limit.
+    fn write(&mut self, bytes: &[u8]) -> Result<bool, JournalError> {
+        if self.broken {
+            return Err(JournalError::Broken(self.path.clone()));
+        }
         let len = self.len + bytes.len() as u64;
         if len > self.limit {
             return Ok(false);
         }
-        if let Err(error) = self.file.write_all(&bytes) {
+        if let Err(error) = self.file.write_all(bytes) {
             // Half a record must not stay in front of the next one.
             let back = self
                 .file

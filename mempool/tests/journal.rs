@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use slackline_mempool::{Journal, JournalError, Origin, Record};
+use slackline_types::{Action, Address, Hash, PublicKey, SignedTransaction, Transaction};
 use std::fs;
 use std::path::PathBuf;
 
@@ -223,4 +224,84 @@ proptest! {
             }
         }
     }
+}
+
+fn transaction(nonce: u64) -> (Hash, Record) {
+    let transaction = Transaction {
+        chain_id: 1,
+        sender: PublicKey([1; 32]),
+        nonce,
+        fuel_limit: 1,
+        fuel_price: 1,
+        tip: 0,
+        deposit_limit: 0,
+        action: Action::Transfer {
+            to: Address([9; 32]),
+            amount: 0,
+        },
+    };
+    let hash = transaction.hash();
+    let signed = SignedTransaction {
+        transaction,
+        signature: [0; 64],
+    };
+    let record = Record {
+        origin: Origin::Local,
+        expires: 7,
+        bytes: borsh::to_vec(&signed).expect("encoded"),
+    };
+    (hash, record)
+}
+
+#[test]
+fn what_was_crossed_out_does_not_come_back_unless_it_came_again() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("journal");
+    let all: Vec<(Hash, Record)> = (0..4).map(transaction).collect();
+    let (mut journal, _) = Journal::open(&path, 1 << 20).expect("opened");
+    for (_, record) in &all {
+        assert!(journal.append(record).expect("written"));
+    }
+    assert!(
+        journal
+            .cross_out(&[all[0].0, all[2].0, Hash([7; 32])])
+            .expect("written")
+    );
+    assert!(journal.append(&all[0].1).expect("written"));
+    assert!(journal.append(&record(3, 5)).expect("written"));
+    assert_eq!(journal.bytes(), fs::metadata(&path).expect("there").len());
+    let whole = fs::read(&path).expect("read");
+    let (_, recovered) = Journal::open(&path, 1 << 20).expect("opened");
+    let left = [&all[1].1, &all[3].1, &all[0].1, &record(3, 5)].map(Clone::clone);
+    assert_eq!((recovered.records, recovered.cut), (left.to_vec(), 0));
+    // Half a cross is none.
+    let four: usize = all
+        .iter()
+        .map(|(_, record)| 8 + 9 + record.bytes.len())
+        .sum();
+    fs::write(&path, &whole[..8 + four + 40]).expect("written");
+    let (mut journal, recovered) = Journal::open(&path, 1 << 20).expect("opened");
+    assert_eq!((recovered.records.len(), recovered.cut), (4, 40));
+    assert!(journal.cross_out(&[]).expect("nothing to write"));
+    assert_eq!(journal.bytes(), (8 + four) as u64);
+    // There may be no room for one.
+    let (mut journal, _) = Journal::open(&path, (8 + four + 40) as u64).expect("opened");
+    assert!(!journal.cross_out(&[all[0].0]).expect("no error"));
+}
+
+#[test]
+fn a_journal_of_the_version_before_is_read_and_is_of_this_one_then() {
+    let directory = tempfile::tempdir().expect("directory");
+    let (hash, transaction) = transaction(1);
+    let path = filled(&directory, std::slice::from_ref(&transaction));
+    let mut bytes = fs::read(&path).expect("read");
+    assert_eq!(bytes[..8], *b"SLKPOOL2");
+    bytes[7] = b'1';
+    fs::write(&path, &bytes).expect("written");
+    let (mut journal, recovered) = Journal::open(&path, 1 << 20).expect("opened");
+    assert_eq!((recovered.records.len(), recovered.cut), (1, 0));
+    assert!(journal.cross_out(&[hash]).expect("written"));
+    assert_eq!(fs::read(&path).expect("read")[..8], *b"SLKPOOL2");
+    let (_, recovered) = Journal::open(&path, 1 << 20).expect("opened");
+    assert_eq!((recovered.records, recovered.cut), (vec![], 0));
 }
