@@ -35,14 +35,14 @@ pub enum AdmissionError<E> {
         /// How far it may be from that.
         limit: u64,
     },
-    /// The sender cannot pay for it after those before it.
+    /// The sender cannot pay for it besides those before it and those after it that are pending.
     #[error(
         "the sender has {available} to spend, the transaction may cost {needed} (fuel limit times price, amount, deposit)"
     )]
     InsufficientBalance {
         /// The most that it may cost, in the smallest unit of the currency.
         needed: u128,
-        /// What the sender has, less what its transactions with lower nonces may cost.
+        /// What the sender has, less what its transactions with lower nonces, and those after it that are pending, may cost.
         available: u128,
     },
     /// It is in the pool.

@@ -25,6 +25,8 @@
 //! - The **worth** of a transaction is the lowest effective price of it and of those of its sender before it: nobody gets it
 //!   without these. So worth never rises along a sender's nonces, the least worth of all is the last of some sender, and eviction
 //!   takes it from there: it never leaves a gap, and an expensive last transaction protects no cheap ones.
+//! - Some **local** transactions are not evicted while they are pending: as many as [`Limits::local`] allows, in an eighth of the bytes.
+//! - A **local** transaction is sent to others [again and again](Mempool::resend) for as long as it is pending: nobody says whether it has arrived.
 //! - Whoever holds a [`Ticket`] gets one verdict, or sees the channel closed if the pool itself goes away before.
 //!
 //! The pool is a plain data structure: no lock, no clock, no thread, no database. Time is the height of blocks. [`Accounts`] is all that
@@ -42,6 +44,6 @@ pub use admission::Candidate;
 pub use error::{AdmissionError, DropReason};
 pub use journal::{Journal, JournalError, Record, Recovered};
 pub use pool::{
-    Accepted, AccountView, Accounts, BatchLimits, Committed, Limits, MISFITS, Mempool, Origin,
-    Pending, Settled, Stats, Subpool, Ticket, Verdict,
+    Accepted, AccountView, Accounts, BatchLimits, Committed, LOOKS, Limits, MISFITS, Mempool,
+    Origin, Pending, STARVED_LOOKS, Settled, Stats, Subpool, Ticket, Verdict,
 };

@@ -4,7 +4,10 @@
 //! - `by_hash` and the senders' `entries` have the same transactions; `bytes` is the sum of their sizes; neither exceeds its limit;
 //! - the executing entries of a sender are those that batches took and nobody settled or released; `executing` has them all;
 //! - `ready` has the first pending entry that is not executing of every sender that has one: what a batch may start with;
-//! - `tails` has the last entry of every sender, unless it is executing, committed, or a favoured local one: what may be evicted;
+//! - `tails` has the last entry of every sender, unless it is executing, committed, or safe: what may be evicted;
+//! - safe are favoured ones that are pending and have none that is not favoured before them: so nothing else is kept for their sake. They
+//!   are favoured from insertion on, within the limits of that;
+//! - `outgoing` has all local ones;
 //! - what `standing` and `worth` say, and both indices, is as `reindex` makes it from the account, the base price and the entries.
 
 use crate::admission::Candidate;
@@ -13,6 +16,7 @@ use slackline_types::{Address, Hash, SignedTransaction};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -31,7 +35,7 @@ pub struct Limits {
     pub nonce_gap: u64,
     /// By how much the fuel price and the tip of a replacement must be higher, in percent.
     pub price_bump_percent: u32,
-    /// How many local transactions at most are safe from eviction.
+    /// How many local transactions at most are safe from eviction, with an eighth of `bytes` together at most.
     pub local: usize,
     /// For how many blocks a transaction waits.
     pub expiry_blocks: u64,
@@ -68,6 +72,19 @@ pub struct AccountView {
     pub nonce: u64,
     /// In the smallest unit of the currency.
     pub balance: u128,
+}
+
+/// Where a candidate would go.
+struct Place {
+    account: AccountView,
+    needed: u128,
+    expires: u64,
+    worth: u64,
+    /// Whose place it takes, and whether that is favoured.
+    old: Option<(Hash, bool)>,
+    /// It is pending, and may be favoured as far as those before it matter.
+    next_to_favoured: bool,
+    victims: Vec<Victim>,
 }
 
 /// The state after the last block, as far as the pool needs it. An account's nonce never decreases.
@@ -203,7 +220,10 @@ struct Entry<R, E> {
     arrival: u64,
     origin: Origin,
     favoured: bool,
+    safe: bool,
     expires: u64,
+    /// The pool's height when others were last sent it; `None` if never.
+    sent: Option<u64>,
     executing: bool,
     standing: Standing,
     worth: u64,
@@ -242,11 +262,16 @@ pub struct Mempool<R, E> {
     tails: BTreeSet<(Tail, Address)>,
     executing: BTreeSet<(Address, u64)>,
     starved: BTreeSet<Address>,
+    /// The last of them that a block looked at.
+    looked_at: Option<Address>,
     /// By the last height and arrival.
     expiry: BTreeMap<(u64, u64), (Address, u64)>,
+    /// Local ones by when they were last sent, and arrival.
+    outgoing: BTreeMap<(Option<u64>, u64), (Address, u64)>,
     bytes: usize,
     pending: usize,
     favoured: usize,
+    favoured_bytes: usize,
     arrivals: u64,
 }
 
@@ -269,9 +294,14 @@ fn bumped(value: u64, percent: u32) -> u64 {
 }
 
 impl<R, E> Entry<R, E> {
+    /// Whether a batch may have it that has not taken it.
+    fn is_pending(&self) -> bool {
+        !self.executing && self.standing == Standing::In(Subpool::Pending)
+    }
+
     fn evictable(&self) -> Option<Tail> {
         match self.standing {
-            Standing::In(subpool) if !self.executing && !self.favoured => {
+            Standing::In(subpool) if !self.executing && !self.safe => {
                 Some((subpool, self.worth, Reverse(self.arrival)))
             }
             _ => None,
@@ -292,10 +322,13 @@ impl<R, E> Mempool<R, E> {
             tails: BTreeSet::new(),
             executing: BTreeSet::new(),
             starved: BTreeSet::new(),
+            looked_at: None,
             expiry: BTreeMap::new(),
+            outgoing: BTreeMap::new(),
             bytes: 0,
             pending: 0,
             favoured: 0,
+            favoured_bytes: 0,
             arrivals: 0,
         }
     }
@@ -374,6 +407,83 @@ impl<R, E> Mempool<R, E> {
         self.entry(hash).map(|entry| entry.expires)
     }
 
+    /// Others have just been sent the transaction.
+    pub fn mark_sent(&mut self, hash: &Hash) {
+        self.set_sent(hash, Some(self.height));
+    }
+
+    /// It was not possible to send it to others.
+    pub fn mark_unsent(&mut self, hash: &Hash) {
+        self.set_sent(hash, None);
+    }
+
+    fn set_sent(&mut self, hash: &Hash, sent: Option<u64>) {
+        let Some(place) = self.by_hash.get(hash).copied() else {
+            return;
+        };
+        let sender = self.senders.get_mut(&place.0);
+        if let Some(entry) = sender.and_then(|sender| sender.entries.get_mut(&place.1)) {
+            let was = std::mem::replace(&mut entry.sent, sent);
+            if self.outgoing.remove(&(was, entry.arrival)).is_some() {
+                self.outgoing.insert((sent, entry.arrival), place);
+            }
+        }
+    }
+
+    /// A client has brought to this node a transaction that came from a peer: it is a local one from here on.
+    pub fn adopt(&mut self, hash: &Hash) {
+        let Some(place) = self.by_hash.get(hash).copied() else {
+            return;
+        };
+        let sender = self.senders.get_mut(&place.0);
+        if let Some(entry) = sender.and_then(|sender| sender.entries.get_mut(&place.1)) {
+            entry.origin = Origin::Local;
+            self.outgoing.insert((entry.sent, entry.arrival), place);
+        }
+    }
+
+    /// Pending local transactions that others were last sent `after` blocks ago or earlier, or never: first those that were longest ago, as many as
+    /// fit into `transactions` and `bytes`, one at least. They count as sent now. So do queued ones among them, which are of no use to anybody yet.
+    /// O([`LOOKS`] log n).
+    pub fn resend(
+        &mut self,
+        after: u64,
+        transactions: usize,
+        mut bytes: usize,
+    ) -> Vec<Arc<SignedTransaction>> {
+        let mut found: Vec<Arc<SignedTransaction>> = Vec::new();
+        for _ in 0..LOOKS {
+            let Some((&(sent, arrival), &place)) = self.outgoing.first_key_value() else {
+                break;
+            };
+            if sent.is_some_and(|sent| sent.saturating_add(after) > self.height) {
+                break;
+            }
+            let sender = self.senders.get_mut(&place.0);
+            let Some(entry) = sender.and_then(|sender| sender.entries.get_mut(&place.1)) else {
+                break;
+            };
+            if entry.is_pending() {
+                if !found.is_empty() && (found.len() >= transactions || entry.bytes > bytes) {
+                    break;
+                }
+                bytes = bytes.saturating_sub(entry.bytes);
+                found.push(entry.transaction.clone());
+            }
+            entry.sent = Some(self.height);
+            self.outgoing.remove(&(sent, arrival));
+            self.outgoing.insert((entry.sent, arrival), place);
+        }
+        found
+    }
+
+    /// The size of a pending transaction that this node was not sent, and did not send, for `after` blocks, in bytes.
+    pub fn stale(&self, hash: &Hash, after: u64) -> Option<usize> {
+        let entry = self.entry(hash).filter(|entry| entry.is_pending())?;
+        let recent = |sent: u64| sent.saturating_add(after) > self.height;
+        (!entry.sent.is_some_and(recent)).then_some(entry.bytes)
+    }
+
     /// All transactions with origin and last height, in order of arrival: to write them down or to forward them.
     pub fn iter(&self) -> impl Iterator<Item = (Arc<SignedTransaction>, Origin, u64)> {
         let mut all: Vec<_> = self
@@ -447,6 +557,19 @@ impl<R, E> Mempool<R, E> {
         })
     }
 
+    /// Whether [`Mempool::insert`] would take in a transaction, as things are.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdmissionError`].
+    pub fn check<A: Accounts<E> + ?Sized>(
+        &mut self,
+        candidate: &Candidate,
+        accounts: &A,
+    ) -> Result<(), AdmissionError<E>> {
+        self.place(candidate, accounts).map(drop)
+    }
+
     /// Takes in a transaction, if its price, its sender's nonce and balance, and what is in the pool allow it.
     ///
     /// `accounts` is asked once for the sender. If it shows a block that [`Mempool::on_block`] is not told of yet, nothing is lost: what that
@@ -461,8 +584,109 @@ impl<R, E> Mempool<R, E> {
         origin: Origin,
         accounts: &A,
     ) -> Result<Accepted<R, E>, AdmissionError<E>> {
+        let Place {
+            account,
+            needed,
+            expires,
+            worth,
+            old,
+            next_to_favoured,
+            victims,
+        } = self.place(&candidate, accounts)?;
         let Candidate {
             transaction,
+            hash,
+            sender: address,
+            bytes,
+            ..
+        } = candidate;
+        let nonce = transaction.transaction.nonce;
+        // From here on nothing fails.
+        let evicted: Vec<Hash> = victims.iter().map(|victim| victim.hash).collect();
+        for victim in &victims {
+            self.remove(
+                &victim.hash,
+                Verdict::Dropped(DropReason::Evicted {
+                    by: hash,
+                    price: worth,
+                }),
+            );
+        }
+        if let Some((old, _)) = &old {
+            self.remove(old, Verdict::Dropped(DropReason::Replaced { by: hash }));
+        }
+        for victim in &victims {
+            self.reindex(&victim.sender);
+        }
+        let favoured = (origin == Origin::Local || old.is_some_and(|(_, favoured)| favoured))
+            && next_to_favoured
+            && self.favoured < self.limits.local
+            && self.favoured_bytes.saturating_add(bytes) <= self.limits.bytes / FAVOURED_SHARE;
+        let arrival = self.arrivals;
+        self.arrivals += 1;
+        let sender = self.senders.entry(address).or_insert_with(|| Sender {
+            account,
+            settled: account.nonce,
+            entries: BTreeMap::new(),
+            bytes: 0,
+            missing: account.nonce,
+            pending: 0,
+            rank: None,
+            tail: None,
+            starved: false,
+        });
+        let (verdict, ticket) = watch::channel(None);
+        // Who sent it has it.
+        let sent = (origin == Origin::Peer).then_some(self.height);
+        let entry = Entry {
+            transaction: Arc::new(transaction),
+            hash,
+            bytes,
+            cost: needed,
+            arrival,
+            origin,
+            favoured,
+            safe: false,
+            expires,
+            sent,
+            executing: false,
+            standing: Standing::In(Subpool::Queued),
+            worth,
+            verdict,
+        };
+        sender.entries.insert(nonce, entry);
+        sender.bytes += bytes;
+        self.bytes += bytes;
+        if favoured {
+            self.favoured += 1;
+            self.favoured_bytes += bytes;
+        }
+        self.by_hash.insert(hash, (address, nonce));
+        self.expiry.insert((expires, arrival), (address, nonce));
+        if origin == Origin::Local {
+            self.outgoing.insert((sent, arrival), (address, nonce));
+        }
+        self.reindex(&address);
+        let subpool = match self.entry(&hash).map(|entry| entry.standing) {
+            Some(Standing::In(subpool)) => subpool,
+            _ => Subpool::Queued,
+        };
+        Ok(Accepted {
+            ticket,
+            subpool,
+            replaced: old.map(|(hash, _)| hash),
+            evicted,
+        })
+    }
+
+    /// Where a transaction would go and what would leave for it, or why it does not get in. Nothing but what is known of the sender's account changes.
+    fn place<A: Accounts<E> + ?Sized>(
+        &mut self,
+        candidate: &Candidate,
+        accounts: &A,
+    ) -> Result<Place, AdmissionError<E>> {
+        let &Candidate {
+            ref transaction,
             hash,
             sender: address,
             bytes,
@@ -514,7 +738,20 @@ impl<R, E> Mempool<R, E> {
         }
         let needed = tx.max_cost();
         let before = self.pending_before(&address, account.nonce, nonce).cost;
-        let available = account.balance.saturating_sub(before);
+        // Those after it that a block could have must stay payable: else who fills the pool with them could empty it again, for the price of one.
+        let (mut others, mut sum) = (before, before);
+        let behind = present.and_then(|sender| Some((sender, nonce.checked_add(1)?)));
+        let behind = behind.into_iter();
+        for (_, entry) in behind.flat_map(|(sender, next)| sender.entries.range(next..)) {
+            if entry.standing != Standing::In(Subpool::Pending) {
+                break;
+            }
+            sum = sum.saturating_add(entry.cost);
+            if !entry.executing {
+                others = sum;
+            }
+        }
+        let available = account.balance.saturating_sub(others);
         if needed > available {
             return Err(AdmissionError::InsufficientBalance { needed, available });
         }
@@ -526,9 +763,9 @@ impl<R, E> Mempool<R, E> {
                 });
             }
             let (was, percent) = (&old.transaction.transaction, self.limits.price_bump_percent);
-            // The price must rise even if the bump is 0 percent of it; a tip of 0 need not.
-            let fuel_price = bumped(was.fuel_price, percent).max(was.fuel_price.saturating_add(1));
-            let tip = bumped(was.tip, percent);
+            // Both must rise, even if the bump is 0 percent of them: if only one did, the effective price would not.
+            let raised = |value: u64| bumped(value, percent).max(value.saturating_add(1));
+            let (fuel_price, tip) = (raised(was.fuel_price), raised(was.tip));
             if tx.fuel_price < fuel_price || tx.tip < tip {
                 return Err(AdmissionError::ReplacementUnderpriced {
                     waiting: old.hash,
@@ -537,11 +774,10 @@ impl<R, E> Mempool<R, E> {
                 });
             }
         }
-        let (old_hash, old_bytes, old_favoured) = old.map_or((None, 0, false), |old| {
-            (Some(old.hash), old.bytes, old.favoured)
-        });
+        let old_bytes = old.map_or(0, |old| old.bytes);
+        let old = old.map(|old| (old.hash, old.favoured));
         if let Some(sender) = present {
-            let transactions = sender.entries.len() - usize::from(old_hash.is_some());
+            let transactions = sender.entries.len() - usize::from(old.is_some());
             let sum = sender.bytes - old_bytes;
             if transactions >= self.limits.sender_transactions
                 || sum.saturating_add(bytes) > self.limits.sender_bytes
@@ -562,6 +798,7 @@ impl<R, E> Mempool<R, E> {
         let ahead =
             present.and_then(|sender| sender.entries.range(account.nonce..nonce).next_back());
         let worth = ahead.map_or(price, |(_, ahead)| price.min(ahead.worth));
+        let favoured_ahead = ahead.is_none_or(|(_, ahead)| ahead.favoured);
         // The account can pay for all up to this one, as has been checked.
         let subpool = if nonce > missing {
             Subpool::Queued
@@ -569,7 +806,7 @@ impl<R, E> Mempool<R, E> {
             Subpool::Pending
         };
         let victims = self.victims(
-            usize::from(old_hash.is_none()),
+            usize::from(old.is_none()),
             bytes.saturating_sub(old_bytes),
             Some((subpool, worth)),
             Some((address, nonce)),
@@ -583,69 +820,14 @@ impl<R, E> Mempool<R, E> {
                 minimum_price,
             });
         };
-
-        // From here on nothing fails.
-        let evicted: Vec<Hash> = victims.iter().map(|victim| victim.hash).collect();
-        for victim in &victims {
-            self.remove(
-                &victim.hash,
-                Verdict::Dropped(DropReason::Evicted {
-                    by: hash,
-                    price: worth,
-                }),
-            );
-        }
-        if let Some(old) = &old_hash {
-            self.remove(old, Verdict::Dropped(DropReason::Replaced { by: hash }));
-        }
-        for victim in &victims {
-            self.reindex(&victim.sender);
-        }
-        let favoured = old_favoured || origin == Origin::Local && self.favoured < self.limits.local;
-        let arrival = self.arrivals;
-        self.arrivals += 1;
-        let sender = self.senders.entry(address).or_insert_with(|| Sender {
+        Ok(Place {
             account,
-            settled: account.nonce,
-            entries: BTreeMap::new(),
-            bytes: 0,
-            missing: account.nonce,
-            pending: 0,
-            rank: None,
-            tail: None,
-            starved: false,
-        });
-        let (verdict, ticket) = watch::channel(None);
-        let entry = Entry {
-            transaction: Arc::new(transaction),
-            hash,
-            bytes,
-            cost: needed,
-            arrival,
-            origin,
-            favoured,
+            needed,
             expires,
-            executing: false,
-            standing: Standing::In(Subpool::Queued),
             worth,
-            verdict,
-        };
-        sender.entries.insert(nonce, entry);
-        sender.bytes += bytes;
-        self.bytes += bytes;
-        self.favoured += usize::from(favoured);
-        self.by_hash.insert(hash, (address, nonce));
-        self.expiry.insert((expires, arrival), (address, nonce));
-        self.reindex(&address);
-        let subpool = match self.entry(&hash).map(|entry| entry.standing) {
-            Some(Standing::In(subpool)) => subpool,
-            _ => Subpool::Queued,
-        };
-        Ok(Accepted {
-            ticket,
-            subpool,
-            replaced: old_hash,
-            evicted,
+            old,
+            next_to_favoured: subpool == Subpool::Pending && favoured_ahead,
+            victims,
         })
     }
 
@@ -791,7 +973,14 @@ impl<R, E> Mempool<R, E> {
         accounts: &A,
     ) -> Result<Settled<E>, E> {
         // Besides senders, whose money and nonces move, an account that is waiting for money may have got it.
-        let mut touched = self.starved.clone();
+        let turn = self.looked_at.unwrap_or_default();
+        let later = self
+            .starved
+            .range((Bound::Excluded(turn), Bound::Unbounded));
+        let starved = later.chain(self.starved.range(..=turn));
+        let starved: Vec<Address> = starved.take(STARVED_LOOKS).copied().collect();
+        let looked_at = starved.last().copied();
+        let mut touched = BTreeSet::from_iter(starved);
         touched.extend(
             block
                 .senders
@@ -813,6 +1002,7 @@ impl<R, E> Mempool<R, E> {
             views.push((address, accounts.account(&address)?));
         }
 
+        self.looked_at = looked_at;
         self.height = self.height.max(block.height);
         let repriced =
             std::mem::replace(&mut self.base_price, block.base_price) != block.base_price;
@@ -857,15 +1047,19 @@ impl<R, E> Mempool<R, E> {
         let (address, nonce) = self.by_hash.remove(hash)?;
         let sender = self.senders.get_mut(&address)?;
         let entry = sender.entries.remove(&nonce)?;
-        if !entry.executing && entry.standing == Standing::In(Subpool::Pending) {
+        if entry.is_pending() {
             sender.pending -= 1;
             self.pending -= 1;
         }
         sender.bytes -= entry.bytes;
         self.bytes -= entry.bytes;
-        self.favoured -= usize::from(entry.favoured);
+        if entry.favoured {
+            self.favoured -= 1;
+            self.favoured_bytes -= entry.bytes;
+        }
         self.executing.remove(&(address, nonce));
         self.expiry.remove(&(entry.expires, entry.arrival));
+        self.outgoing.remove(&(entry.sent, entry.arrival));
         entry.verdict.send_replace(Some(verdict));
         Some((address, nonce))
     }
@@ -958,6 +1152,7 @@ impl<R, E> Mempool<R, E> {
         let account = sender.account;
         sender.missing = account.nonce;
         let (mut cost, mut worth, mut subpool) = (0u128, u64::MAX, Subpool::Pending);
+        let mut favoured = true;
         for (nonce, entry) in &mut sender.entries {
             let tx = &entry.transaction.transaction;
             if *nonce < account.nonce {
@@ -972,11 +1167,14 @@ impl<R, E> Mempool<R, E> {
                 sender.missing = nonce.saturating_add(1);
             }
             let affordable = entry.executing || cost <= account.balance;
-            sender.starved |= !affordable;
+            // Behind a gap money alone would not help; who fills the gap has the account read.
+            sender.starved |= follows && !affordable;
             if !follows || !affordable {
                 subpool = Subpool::Queued;
             }
+            favoured &= entry.favoured;
             entry.standing = Standing::In(subpool);
+            entry.safe = favoured && subpool == Subpool::Pending;
             entry.worth = worth;
             if subpool == Subpool::Pending && !entry.executing {
                 sender.pending += 1;
@@ -1069,6 +1267,15 @@ impl<R, E> Mempool<R, E> {
 
 /// How many senders whose next transaction does not fit [`Mempool::take_batch`] passes over.
 pub const MISFITS: usize = 100;
+
+/// Of how many senders that wait for money only [`Mempool::on_block`] reads the account, besides those that a block has something of: all in turn.
+pub const STARVED_LOOKS: usize = 256;
+
+/// Which part of the limit of bytes is for favoured ones at most.
+const FAVOURED_SHARE: usize = 8;
+
+/// How many transactions [`Mempool::resend`] looks at.
+pub const LOOKS: usize = 1_024;
 
 struct Victim {
     sender: Address,

@@ -167,6 +167,11 @@ impl Model {
             .expect("itself")
     }
 
+    /// Not to be evicted.
+    fn safe(&self, item: &Item) -> bool {
+        self.subpool(item) == Some(Subpool::Pending) && self.up_to(item).iter().all(|i| i.favoured)
+    }
+
     fn bytes(&self) -> usize {
         self.items.iter().map(|i| i.bytes).sum()
     }
@@ -203,7 +208,7 @@ impl Model {
             };
             let candidates = left
                 .iter()
-                .filter(|i| last(i) && !i.executing && !i.favoured && i.hash != keep);
+                .filter(|i| last(i) && !i.executing && !self.safe(i) && i.hash != keep);
             let standing = |i: &Item| self.subpool(i).map(|subpool| (subpool, self.worth(i)));
             let worst = candidates
                 .filter(|i| standing(i).is_some_and(|standing| standing < than))
@@ -244,11 +249,16 @@ impl Model {
             return Err("gap");
         }
         let mine = |i: &&Item| i.sender == sender;
+        // Up to the last one behind it that a block could have.
+        let last = self.items.iter().filter(mine).filter(|i| {
+            i.nonce > tx.nonce && !i.executing && self.subpool(i) == Some(Subpool::Pending)
+        });
+        let last = last.map(|i| i.nonce).max().unwrap_or(tx.nonce);
         let before: u128 = self
             .items
             .iter()
             .filter(mine)
-            .filter(|i| (account.nonce..tx.nonce).contains(&i.nonce))
+            .filter(|i| (account.nonce..=last).contains(&i.nonce) && i.nonce != tx.nonce)
             .map(|i| i.cost)
             .sum();
         if before + tx.max_cost() > account.balance {
@@ -268,6 +278,7 @@ impl Model {
                     >= u128::from(old) * (100 + u128::from(self.limits.price_bump_percent))
             };
             if tx.fuel_price <= old.tx.fuel_price
+                || tx.tip <= old.tx.tip
                 || !enough(tx.fuel_price, old.tx.fuel_price)
                 || !enough(tx.tip, old.tx.tip)
             {
@@ -284,7 +295,6 @@ impl Model {
         {
             return Err("sender");
         }
-        let favoured = self.items.iter().filter(|i| i.favoured).count();
         let was_favoured = old.as_ref().is_some_and(|old| old.favoured);
         let item = Item {
             hash,
@@ -294,8 +304,7 @@ impl Model {
             cost: tx.max_cost(),
             bytes,
             arrival: self.arrivals,
-            // Its own place, and those that make room, do not count: only others that are favoured are never evicted.
-            favoured: was_favoured || local && favoured < self.limits.local,
+            favoured: false,
             expires: self.height + self.limits.expiry_blocks,
             executing: false,
         };
@@ -342,6 +351,19 @@ impl Model {
                 Verdict::Dropped(DropReason::Replaced { by: hash }),
             );
         }
+        // Its own place, and those that made room, do not count.
+        let others = || self.items.iter().filter(|i| i.hash != hash);
+        let favoured = || others().filter(|i| i.favoured);
+        let ahead = others()
+            .filter(|i| i.sender == sender && (account.nonce..tx.nonce).contains(&i.nonce))
+            .max_by_key(|i| i.nonce);
+        let favour = (local || was_favoured)
+            && than.0 == Subpool::Pending
+            && ahead.is_none_or(|i| i.favoured)
+            && favoured().count() < self.limits.local
+            && favoured().map(|i| i.bytes).sum::<usize>() + bytes <= self.limits.bytes / 8;
+        let item = self.items.iter_mut().find(|i| i.hash == hash);
+        item.expect("inserted").favoured = favour;
         self.arrivals += 1;
         self.forget();
         Ok(gone.iter().map(|i| i.hash).collect())
@@ -688,7 +710,11 @@ impl Pair {
                         .iter()
                         .filter(|i| i.sender == sender && i.nonce >= account.nonce && !i.executing)
                         .any(|i| {
-                            model.up_to(i).iter().map(|j| j.cost).sum::<u128>() > account.balance
+                            // Behind a gap it is not money that is missing.
+                            let before = model.up_to(i).len() as u64;
+                            before == i.nonce - account.nonce + 1
+                                && model.up_to(i).iter().map(|j| j.cost).sum::<u128>()
+                                    > account.balance
                         })
                 };
                 let mut touched: Vec<u8> = (0..SENDERS)
@@ -836,6 +862,8 @@ impl Pair {
         let limits = stats.limits;
         prop_assert!(stats.transactions <= limits.transactions && stats.bytes <= limits.bytes);
         prop_assert!(stats.favoured <= limits.local);
+        let favoured = model.items.iter().filter(|i| i.favoured);
+        prop_assert!(favoured.map(|i| i.bytes).sum::<usize>() <= limits.bytes / 8);
         for sender in 0..SENDERS {
             let mine: Vec<&Item> = model.items.iter().filter(|i| i.sender == sender).collect();
             prop_assert!(mine.len() <= limits.sender_transactions);

@@ -3,9 +3,10 @@
 use ed25519_dalek::SigningKey;
 use slackline_mempool::{
     AccountView, Accounts, AdmissionError, BatchLimits, Candidate, Committed, DropReason, Journal,
-    Limits, Mempool, Origin, Record, Subpool, Verdict,
+    Limits, Mempool, Origin, Record, STARVED_LOOKS, Subpool, Verdict,
 };
 use slackline_types::{Action, Address, Hash, PublicKey, SignedTransaction, Transaction};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 type Pool = Mempool<u32, String>;
@@ -238,6 +239,55 @@ fn a_replacement_must_pay_more_and_come_in_time() {
 }
 
 #[test]
+fn a_replacement_raises_what_a_block_gets_for_it() {
+    let mut pool = Pool::new(Limits::default(), 1, 10);
+    let waiting = add(&mut pool, 1, 0, 100, 0);
+    let error = pool
+        .insert(candidate(1, 0, 200, 0), Origin::Local, &RICH)
+        .expect_err("a block gets no more for it");
+    assert!(
+        matches!(error, AdmissionError::ReplacementUnderpriced { waiting: w, fuel_price: 110, tip: 1 } if w == waiting),
+        "{error}"
+    );
+    let lowest = candidate(1, 0, 110, 1);
+    pool.insert(lowest, Origin::Local, &RICH)
+        .expect("as it was said");
+}
+
+#[test]
+fn a_replacement_takes_no_money_from_those_behind_it_that_a_block_could_have() {
+    let mut pool = Pool::new(Limits::default(), 1, 1);
+    // Three of 60 each, and one behind a gap.
+    let with = |balance| Everybody(AccountView { nonce: 0, balance });
+    for nonce in [0, 1, 2, 4] {
+        pool.insert(candidate(1, nonce, 6, 6), Origin::Peer, &with(300))
+            .expect("room");
+    }
+    let dear = || candidate(1, 0, 18, 18);
+    let error = pool
+        .insert(dear(), Origin::Peer, &with(299))
+        .expect_err("the third would have to wait for money");
+    assert!(
+        matches!(
+            error,
+            AdmissionError::InsufficientBalance {
+                needed: 180,
+                available: 179
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!((pool.stats().pending, pool.stats().queued), (3, 1));
+    pool.insert(dear(), Origin::Peer, &with(300))
+        .expect("enough for all three");
+    assert_eq!((pool.stats().pending, pool.stats().queued), (3, 1));
+    // What fills a gap may take the money of what was waiting for it.
+    pool.insert(candidate(1, 3, 1, 1), Origin::Peer, &with(310))
+        .expect("enough up to there");
+    assert_eq!((pool.stats().pending, pool.stats().queued), (4, 1));
+}
+
+#[test]
 fn eviction_takes_the_worst_with_what_hangs_on_it_and_nothing_better() {
     let limits = Limits {
         transactions: 4,
@@ -355,6 +405,75 @@ fn local_ones_are_safe_within_their_limit() {
         [candidate(3, 0, 5, 5).hash(), candidate(2, 0, 5, 5).hash()]
     );
     assert!(pool.get(&candidate(1, 0, 5, 5).hash()).is_some());
+}
+
+/// Of that many bytes, by a client.
+fn local(sender: u32, nonce: u64, price: u64, bytes: usize) -> Candidate {
+    let signed = candidate(sender, nonce, price, price).transaction().clone();
+    Candidate::new(signed, bytes)
+}
+
+#[test]
+fn local_ones_that_no_block_can_have_are_not_kept_for_their_sender() {
+    let limits = Limits {
+        transactions: 64,
+        bytes: 6_400,
+        ..Limits::default()
+    };
+    let mut pool = Pool::new(limits, 1, 1);
+    // The first nonce never comes. The other ones do, the last first, so that the money for one is enough.
+    for nonce in (1..=64).rev() {
+        let queued = pool.insert(local(1, nonce, 99, 100), Origin::Local, &RICH);
+        assert_eq!(queued.expect("room").subpool, Subpool::Queued);
+    }
+    assert_eq!(pool.stats().favoured, 0);
+    assert_eq!(pool.minimum_price(100), Some(1));
+    // Whoever pays anything gets in, and gets out only those.
+    for sender in 2..=65 {
+        let accepted = pool
+            .insert(candidate(sender, 0, 1, 1), Origin::Peer, &RICH)
+            .expect("better");
+        assert_eq!(accepted.evicted.len(), 1);
+    }
+    assert_eq!((pool.stats().pending, pool.stats().queued), (64, 0));
+}
+
+#[test]
+fn what_is_kept_for_clients_has_few_bytes_and_keeps_nothing_else() {
+    let limits = Limits {
+        bytes: 8_000,
+        ..Limits::default()
+    };
+    let mut pool = Pool::new(limits, 1, 1);
+    let mut insert = |candidate: Candidate, origin| {
+        let favoured = pool.stats().favoured;
+        pool.insert(candidate, origin, &RICH).expect("room");
+        pool.stats().favoured > favoured
+    };
+    // An eighth of the bytes.
+    assert!(insert(local(1, 0, 2, 500), Origin::Local));
+    assert!(!insert(local(2, 0, 2, 501), Origin::Local));
+    assert!(insert(local(3, 0, 2, 100), Origin::Local));
+    // None before it may be one that is not kept.
+    assert!(!insert(local(4, 0, 2, 6_000), Origin::Peer));
+    assert!(!insert(local(4, 1, 2, 100), Origin::Local));
+    assert!(insert(local(3, 1, 2, 400), Origin::Local));
+    let accepted = pool
+        .insert(local(5, 0, 3, 6_999), Origin::Peer, &RICH)
+        .expect("better");
+    let evicted = [local(4, 1, 2, 0), local(4, 0, 2, 0), local(2, 0, 2, 0)];
+    assert_eq!(accepted.evicted, evicted.map(|candidate| candidate.hash()));
+    // A larger one in its place is not kept any more, nor is the one behind it.
+    let larger = local(3, 0, 20, 101);
+    let hash = larger.hash();
+    pool.insert(larger, Origin::Local, &RICH).expect("replaced");
+    assert_eq!(pool.stats().favoured, 2);
+    let accepted = pool
+        .insert(local(6, 0, 99, 500), Origin::Peer, &RICH)
+        .expect("better");
+    let (last, peers) = (local(3, 1, 2, 0).hash(), local(5, 0, 3, 0).hash());
+    assert_eq!(accepted.evicted, [last, peers]);
+    assert!(pool.get(&hash).is_some());
 }
 
 #[test]
@@ -760,6 +879,64 @@ fn who_gets_money_can_go_on() {
 }
 
 #[test]
+fn a_block_looks_at_few_of_those_who_have_no_money_and_at_all_in_turn() {
+    use std::cell::RefCell;
+    struct Counting(RefCell<Vec<Address>>, u128);
+    impl Accounts<String> for Counting {
+        fn account(&self, address: &Address) -> Result<AccountView, String> {
+            self.0.borrow_mut().push(*address);
+            Ok(AccountView {
+                nonce: 0,
+                balance: self.1,
+            })
+        }
+    }
+    let senders = STARVED_LOOKS as u32 + 50;
+    let mut pool = Pool::new(Limits::default(), 1, 1);
+    let poor = Counting(RefCell::default(), 60);
+    for sender in 0..senders {
+        // The second takes all the money that there is. That behind a gap gets no look at all.
+        for nonce in [1, 0] {
+            pool.insert(candidate(sender, nonce, 6, 6), Origin::Peer, &poor)
+                .expect("paid for");
+        }
+        for nonce in [2, 1] {
+            pool.insert(
+                candidate(senders + sender, nonce, 6, 6),
+                Origin::Peer,
+                &poor,
+            )
+            .expect("paid for");
+        }
+    }
+    assert_eq!(pool.stats().pending, senders as usize);
+    poor.0.take();
+    let mut block = Committed {
+        height: 2,
+        base_price: 1,
+        included: &[],
+        refused: &[],
+        senders: &[],
+    };
+    let mut seen = BTreeSet::new();
+    for height in 2..4 {
+        block.height = height;
+        pool.on_block(&block, &poor).expect("state");
+        let looks = poor.0.take();
+        assert_eq!(looks.len(), STARVED_LOOKS);
+        seen.extend(looks);
+    }
+    assert_eq!(seen.len(), senders as usize);
+    let rich = Counting(RefCell::default(), 120);
+    for height in 4..6 {
+        block.height = height;
+        pool.on_block(&block, &rich).expect("state");
+    }
+    assert_eq!(rich.0.take().len(), senders as usize);
+    assert_eq!(pool.stats().pending, 2 * senders as usize);
+}
+
+#[test]
 fn what_is_in_a_block_that_the_pool_was_not_told_of_waits_for_its_verdict() {
     let limits = Limits {
         transactions: 2,
@@ -815,4 +992,87 @@ fn what_is_in_a_block_that_the_pool_was_not_told_of_waits_for_its_verdict() {
         "the other has expired"
     );
     assert_eq!(*ticket.borrow(), Some(Verdict::Included(Arc::new(7))));
+}
+
+/// A block without transactions.
+fn next_block(pool: &mut Pool) {
+    let block = Committed {
+        height: pool.height() + 1,
+        base_price: pool.base_price(),
+        included: &[],
+        refused: &[],
+        senders: &[],
+    };
+    pool.on_block(&block, &RICH).expect("state");
+}
+
+#[test]
+fn local_ones_that_wait_are_sent_again_the_oldest_first_and_no_more_than_asked() {
+    let mut pool = Pool::new(Limits::default(), 1, 1);
+    let local = |pool: &mut Pool, sender, nonce| {
+        let candidate = candidate(sender, nonce, 5, 5);
+        let hash = candidate.hash();
+        pool.insert(candidate, Origin::Local, &RICH).expect("room");
+        hash
+    };
+    let resend = |pool: &mut Pool, count| hashes(&pool.resend(3, count, 1 << 20));
+    let [a, b, c] = [1, 2, 3].map(|sender| local(&mut pool, sender, 0));
+    let gapped = local(&mut pool, 4, 1);
+    add(&mut pool, 5, 0, 5, 5);
+    // Never sent, as after a start. What came from a peer is not this node's to send, what is behind a gap would be refused elsewhere.
+    assert_eq!(resend(&mut pool, 2), [a, b]);
+    assert_eq!(resend(&mut pool, 9), [c]);
+    assert!(resend(&mut pool, 9).is_empty());
+    for _ in 0..2 {
+        next_block(&mut pool);
+        assert!(resend(&mut pool, 9).is_empty());
+    }
+    // One more was sent just now, and one could not be.
+    let (d, e) = (local(&mut pool, 6, 0), local(&mut pool, 7, 0));
+    pool.mark_sent(&d);
+    pool.mark_sent(&e);
+    pool.mark_unsent(&e);
+    let zero = local(&mut pool, 4, 0);
+    pool.mark_sent(&zero);
+    next_block(&mut pool);
+    assert_eq!(resend(&mut pool, 2), [e, a]);
+    assert_eq!(hashes(&pool.resend(3, 9, 150)), [b]);
+    assert_eq!(hashes(&pool.resend(3, 9, 0)), [c], "one at least");
+    assert_eq!(resend(&mut pool, 9), [gapped]);
+    // What a batch has taken is not sent, and what a client has brought after a peer is.
+    pool.take_batch(ALL);
+    next_block(&mut pool);
+    next_block(&mut pool);
+    assert!(resend(&mut pool, 9).is_empty());
+    pool.release();
+    let peers = candidate(5, 0, 5, 5).hash();
+    pool.adopt(&peers);
+    for _ in 0..3 {
+        next_block(&mut pool);
+    }
+    let again = resend(&mut pool, 9);
+    assert_eq!(again.len(), 8);
+    assert!(again.contains(&peers));
+    // Nothing is left of those that are gone.
+    for hash in again {
+        pool.settle(&hash, Verdict::Included(Arc::new(1)));
+    }
+    for _ in 0..3 {
+        next_block(&mut pool);
+    }
+    assert!(resend(&mut pool, 9).is_empty() && pool.is_empty());
+}
+
+#[test]
+fn what_was_sent_or_came_lately_is_not_stale() {
+    let mut pool = Pool::new(Limits::default(), 1, 1);
+    let hash = add(&mut pool, 1, 0, 5, 5);
+    let gapped = add(&mut pool, 2, 1, 5, 5);
+    assert_eq!(pool.stale(&hash, 2), None);
+    next_block(&mut pool);
+    next_block(&mut pool);
+    assert_eq!(pool.stale(&hash, 2), Some(100));
+    assert_eq!(pool.stale(&gapped, 2), None);
+    pool.mark_sent(&hash);
+    assert_eq!(pool.stale(&hash, 2), None);
 }
