@@ -103,7 +103,11 @@ impl<A: Application> State<A> {
             .validators(head + 1)
             .map_err(application("to say the validators"))?;
         Ok(Self {
-            undecided: Undecided::open(&directory.join("proposals"), Height(head))?,
+            undecided: Undecided::open(
+                &directory.join("proposals"),
+                Height(head),
+                signer.is_some(),
+            )?,
             assembler: Assembler::new(settings.chain, Limits::new(settings.block_bytes)),
             app,
             settings,

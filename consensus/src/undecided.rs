@@ -29,9 +29,10 @@ pub(crate) enum UndecidedError {
         /// The reason.
         source: io::Error,
     },
-    /// What this node proposed is not known, so it could propose something else.
+    /// What this validator proposed is not known, so it could propose something else; or a block is lost that it may have voted for, and
+    /// that its log may say is decided.
     #[error(
-        "{0} is corrupt: what this node proposed is not known. It can be deleted once the chain is past that height"
+        "{0} is corrupt: what this validator proposed or voted for is lost. Follow until the chain is past the height in its name"
     )]
     Corrupt(PathBuf),
 }
@@ -58,8 +59,13 @@ pub(crate) struct Undecided {
 }
 
 impl Undecided {
-    /// Reads the directory, or makes it. What is of heights up to `head` is dropped.
-    pub(crate) fn open(directory: &Path, head: Height) -> Result<Self, UndecidedError> {
+    /// Reads the directory, or makes it. What is of heights up to `head` is dropped. What is corrupt is an error if the node `votes`;
+    /// others left it to the validator that they are to be.
+    pub(crate) fn open(
+        directory: &Path,
+        head: Height,
+        votes: bool,
+    ) -> Result<Self, UndecidedError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| UndecidedError::Io { path, source }
@@ -72,33 +78,42 @@ impl Undecided {
         };
         for entry in std::fs::read_dir(directory).map_err(io(directory))? {
             let path = entry.map_err(io(directory))?.path();
+            let body = |magic| match fs::read(&path, magic) {
+                Ok(body) => Ok(Some(body)),
+                Err(ReadError::Corrupt) => Ok(None),
+                Err(ReadError::Io(e)) => Err(io(&path)(e)),
+            };
             let extension = path.extension().and_then(|e| e.to_str());
-            match extension {
+            let whole = match extension {
                 Some("block") => {
-                    let block = match fs::read(&path, BLOCK) {
-                        Ok(body) => borsh::from_slice::<Block>(&body).ok(),
-                        Err(ReadError::Corrupt) => None,
-                        Err(ReadError::Io(e)) => return Err(io(&path)(e)),
-                    };
-                    // Others have it, if it matters.
-                    let Some(block) = block else {
-                        tracing::warn!(path = %path.display(), "a block that was not decided is corrupt");
-                        continue;
-                    };
-                    undecided.blocks.insert((block.height, block.id), block);
+                    let block = body(BLOCK)?.and_then(|b| borsh::from_slice::<Block>(&b).ok());
+                    let block = block.map(|b| undecided.blocks.insert((b.height, b.id), b));
+                    block.is_some()
                 }
                 Some("own") => {
-                    let body = match fs::read(&path, OWN) {
-                        Ok(body) => body,
-                        Err(ReadError::Corrupt) => return Err(UndecidedError::Corrupt(path)),
-                        Err(ReadError::Io(e)) => return Err(io(&path)(e)),
-                    };
-                    let (height, round, id): (Height, u32, BlockId) = borsh::from_slice(&body)
-                        .map_err(|_| UndecidedError::Corrupt(path.clone()))?;
-                    undecided.own.insert((height, round), id);
+                    let own = body(OWN)?;
+                    let own =
+                        own.and_then(|b| borsh::from_slice::<(Height, u32, BlockId)>(&b).ok());
+                    let own = own.map(|(h, round, id)| undecided.own.insert((h, round), id));
+                    own.is_some()
                 }
-                Some("tmp") => std::fs::remove_file(&path).map_err(io(&path))?,
-                _ => {}
+                Some("tmp") => {
+                    std::fs::remove_file(&path).map_err(io(&path))?;
+                    true
+                }
+                _ => true,
+            };
+            if whole {
+                continue;
+            }
+            match height_of(&path) {
+                Some(height) if height <= head => {
+                    std::fs::remove_file(&path).map_err(io(&path))?;
+                }
+                _ if votes => return Err(UndecidedError::Corrupt(path)),
+                _ => {
+                    tracing::warn!(path = %path.display(), "what was proposed or voted for is corrupt")
+                }
             }
         }
         undecided.prune(head)?;
@@ -188,6 +203,13 @@ impl Undecided {
     }
 }
 
+/// The height in a file's name.
+fn height_of(path: &Path) -> Option<Height> {
+    let name = path.file_name()?.to_str()?;
+    let (height, _) = name.split_once('-')?;
+    height.parse().ok().map(Height)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,41 +229,43 @@ mod tests {
     #[test]
     fn what_was_proposed_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Undecided::open(dir.path(), Height(0)).unwrap();
+        let mut store = Undecided::open(dir.path(), Height(0), true).unwrap();
         store.keep_own(block(1, 1), 1).unwrap();
         store.keep(block(1, 2)).unwrap();
         store.keep(block(2, 3)).unwrap();
-        let mut store = Undecided::open(dir.path(), Height(0)).unwrap();
+        let mut store = Undecided::open(dir.path(), Height(0), true).unwrap();
         assert_eq!(store.own(Height(1), 1), Some(block(1, 1).id));
         assert_eq!(store.get(Height(1), block(1, 1).id), Some(&block(1, 1)));
         assert_eq!(store.own(Height(1), 0), None);
         assert_eq!(store.of(Height(1)).count(), 2);
         store.prune(Height(1)).unwrap();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-        let store = Undecided::open(dir.path(), Height(2)).unwrap();
+        let store = Undecided::open(dir.path(), Height(2), true).unwrap();
         assert_eq!(store.of(Height(2)).count(), 0);
     }
 
     #[test]
-    fn damage_to_what_others_have_is_survived_to_what_was_proposed_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut store = Undecided::open(dir.path(), Height(0)).unwrap();
-        store.keep_own(block(1, 1), 0).unwrap();
-        let damage = |extension: &str| {
-            for entry in std::fs::read_dir(dir.path()).unwrap() {
+    fn with_a_file_that_is_damaged_a_node_follows_until_its_height_is_over() {
+        for damaged in ["block", "own"] {
+            let dir = tempfile::tempdir().unwrap();
+            let open = |head, votes| Undecided::open(dir.path(), Height(head), votes);
+            open(0, true).unwrap().keep_own(block(1, 1), 0).unwrap();
+            let files = || std::fs::read_dir(dir.path()).unwrap();
+            for entry in files() {
                 let path = entry.unwrap().path();
-                if path.extension().is_some_and(|e| e == extension) {
+                if path.extension().is_some_and(|e| e == damaged) {
                     let mut bytes = std::fs::read(&path).unwrap();
                     bytes[20] ^= 1;
                     std::fs::write(&path, bytes).unwrap();
                 }
             }
-        };
-        damage("block");
-        let store = Undecided::open(dir.path(), Height(0)).unwrap();
-        assert_eq!(store.of(Height(1)).count(), 0);
-        damage("own");
-        let error = Undecided::open(dir.path(), Height(0)).unwrap_err();
-        assert!(matches!(error, UndecidedError::Corrupt(_)));
+            let error = open(0, true).unwrap_err();
+            assert!(matches!(error, UndecidedError::Corrupt(_)), "{error}");
+            open(0, false).unwrap();
+            // Not forgotten by following.
+            assert!(open(0, true).is_err());
+            open(1, true).unwrap();
+            assert_eq!(files().count(), 0);
+        }
     }
 }
