@@ -4,15 +4,15 @@ use crate::application::{Application, Verdict};
 use crate::codec::CodecError;
 use crate::context::{Address, BlockId, Context, Height, ProposalPart, ValidatorSet};
 use crate::malachite::{
-    HeightParams, LinearTimeouts, ProposedValue, Round, StreamContent, StreamId, StreamMessage,
-    Validity,
+    HIDDEN_LOCK_ROUND, HeightParams, LinearTimeouts, ProposedValue, Round, StreamContent, StreamId,
+    StreamMessage, Validity,
 };
 use crate::parts::{Assembled, Assembler, Limits, cut};
 use crate::signing::Signer;
 use crate::undecided::{Block, Undecided, UndecidedError};
 use bytes::Bytes;
 use slackline_types::Hash;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -80,10 +80,12 @@ pub(crate) struct State<A> {
     pub(crate) round: u32,
     /// Of the height after it.
     pub(crate) validators: ValidatorSet,
-    /// Blocks of the height after that.
-    pending: Vec<Assembled>,
+    /// Blocks of the height after that, by sender: who fills its own places takes nobody else's.
+    pending: BTreeMap<Address, VecDeque<Assembled>>,
     /// Hashes of blocks of the height after the head that were executed and found invalid.
     invalid: BTreeSet<BlockId>,
+    /// Rounds of that height in which another than the proposer has streamed a block that was new.
+    restreamed: BTreeSet<u32>,
     publish: Publish,
     streams: u32,
     pub(crate) decided: watch::Sender<u64>,
@@ -102,12 +104,15 @@ impl<A: Application> State<A> {
         let validators = app
             .validators(head + 1)
             .map_err(application("to say the validators"))?;
+        let undecided =
+            Undecided::open(&directory.join("proposals"), Height(head), signer.is_some())?;
+        // Who streamed them is not known any more.
+        let restreamed = undecided.of(Height(head + 1));
+        let restreamed = restreamed
+            .filter_map(|block| block.round.as_u32())
+            .collect();
         Ok(Self {
-            undecided: Undecided::open(
-                &directory.join("proposals"),
-                Height(head),
-                signer.is_some(),
-            )?,
+            undecided,
             assembler: Assembler::new(settings.chain, Limits::new(settings.block_bytes)),
             app,
             settings,
@@ -115,8 +120,9 @@ impl<A: Application> State<A> {
             head: Height(head),
             round: 0,
             validators,
-            pending: Vec::new(),
+            pending: BTreeMap::new(),
             invalid: BTreeSet::new(),
+            restreamed,
             publish,
             streams: 0,
             decided: watch::Sender::new(head),
@@ -151,7 +157,8 @@ impl<A: Application> State<A> {
             .map_err(application("to say the validators"))?;
         self.assembler.advance(height, 0);
         self.invalid.clear();
-        self.pending.retain(|block| block.height > height);
+        self.restreamed.clear();
+        self.retain_pending(|block| block.height > height);
         self.decided.send_replace(height.0);
         self.undecided.prune(height)?;
         Ok(())
@@ -160,61 +167,90 @@ impl<A: Application> State<A> {
     /// Blocks of the next height that came before it was next.
     pub(crate) fn take_pending(&mut self) -> Vec<Assembled> {
         let next = self.next();
-        let (now, later) = std::mem::take(&mut self.pending)
-            .into_iter()
-            .partition(|block| block.height == next);
-        self.pending = later;
+        let pending = self.pending.values().flatten();
+        let now = pending.filter(|block| block.height == next).cloned();
+        let now = now.collect();
+        self.retain_pending(|block| block.height > next);
         now
     }
 
-    /// Judges a block that validators streamed. `None` says that nothing is known of the hash that it was streamed under.
+    fn retain_pending(&mut self, kept: impl Fn(&Assembled) -> bool) {
+        for blocks in self.pending.values_mut() {
+            blocks.retain(&kept);
+        }
+        self.pending.retain(|_, blocks| !blocks.is_empty());
+    }
+
+    /// Judges a block that validators streamed. `None` says that nothing is known of the hash that it was streamed under, or
+    /// that the engine is not to hear of it.
+    ///
+    /// The engine keeps two values a round, and drops the proposal for which there is no room. So those are the proposer's.
+    /// Others stream only what they lock, and only in rounds from [`HIDDEN_LOCK_ROUND`] on; one of those two is for them all.
     pub(crate) fn judge(
         &mut self,
         block: Assembled,
     ) -> Result<Option<ProposedValue<Context>>, Fatal> {
         if block.height > self.next() {
-            // Senders are validators and begin few streams, so there are few; and each is of the size of a block.
-            const PENDING: usize = 4;
-            if self.pending.len() < PENDING && !self.pending.contains(&block) {
-                self.pending.push(block);
+            // Who proposes is not certain yet. An honest sender has one of these, and more only while rounds fail.
+            const PENDING: usize = 2;
+            let pending = self.pending.entry(block.sender).or_default();
+            if !pending.contains(&block) {
+                pending.push_back(block);
+                if pending.len() > PENDING {
+                    pending.pop_front();
+                }
             }
             return Ok(None);
         }
         if block.height < self.next() {
             return Ok(None);
         }
+        let round = Round::new(block.round);
         let proposer = self
             .validators
             .proposer(block.height, block.round)
             .address();
-        let again = block.valid_round.is_defined();
+        let turn = block.sender == proposer;
+        if (!turn && round < HIDDEN_LOCK_ROUND) || block.valid_round >= round {
+            tracing::warn!(height = %block.height, %round, sender = %block.sender, "proposed out of turn");
+            return Ok(None);
+        }
         let value = |validity| ProposedValue {
             height: block.height,
-            round: Round::new(block.round),
+            round,
             valid_round: block.valid_round,
             proposer,
             value: block.id,
             validity,
         };
-        if self.undecided.get(block.height, block.id).is_some() {
-            return Ok(Some(value(Validity::Valid)));
+        if let Some(known) = self.undecided.get(block.height, block.id) {
+            let value = value(Validity::Valid);
+            if turn {
+                return Ok(Some(value));
+            }
+            // Where it is already, if there was room.
+            return Ok(Some(ProposedValue {
+                round: known.round,
+                valid_round: known.valid_round,
+                proposer: known.proposer,
+                ..value
+            }));
+        }
+        if !turn && !self.restreamed.insert(block.round) {
+            return Ok(None);
         }
         if self.invalid.contains(&block.id) {
             return Ok(Some(value(Validity::Invalid)));
-        }
-        if !again && block.sender != proposer {
-            tracing::warn!(height = %block.height, round = block.round, sender = %block.sender, "proposed out of turn");
-            return Ok(None);
         }
         match self.validate(block.height, &block.bytes)? {
             Verdict::Valid {
                 id,
                 proposer: maker,
             } => {
-                let entitled = if again {
-                    self.validators.get(&maker).is_some()
-                } else {
+                let entitled = if turn && !block.valid_round.is_defined() {
                     maker == proposer
+                } else {
+                    self.validators.get(&maker).is_some()
                 };
                 if BlockId(id) != block.id || !entitled {
                     tracing::warn!(height = %block.height, round = block.round, sender = %block.sender, "streamed something else");
@@ -222,7 +258,7 @@ impl<A: Application> State<A> {
                 }
                 self.undecided.keep(Block {
                     height: block.height,
-                    round: Round::new(block.round),
+                    round,
                     valid_round: block.valid_round,
                     proposer,
                     id: block.id,

@@ -51,8 +51,8 @@ mod tests {
     use super::*;
     use crate::context::{BlockId, Height, Signature, part_bytes};
     use crate::handlers::{started_round, testing};
-    use crate::malachite::{Role, Round, StreamContent, StreamId, Validity};
-    use crate::parts::{Assembled, cut};
+    use crate::malachite::{HIDDEN_LOCK_ROUND, Role, Round, StreamContent, StreamId, Validity};
+    use crate::parts::{Assembled, Limits, cut};
     use bytes::Bytes;
     use ed25519_dalek::Signer;
     use std::sync::Arc;
@@ -106,13 +106,64 @@ mod tests {
         let good = whole(turn, 1, 0, testing::block(true, maker(turn), &[7; 300_000]));
         let value = receive(&mut state, turn, &good);
         assert_eq!(validity(value), Some(Validity::Valid));
-        // It is known now, so anybody may send it, in later rounds too, and it is not executed again.
+        // In a round of its own anybody may propose it again, and it is not executed again.
         let checked = *app.checked.lock().unwrap();
-        let mut again = whole(other, 1, 3, good.bytes.clone());
+        let round = (1..).find(|round| testing::proposer(1, *round) == other);
+        let mut again = whole(other, 1, round.unwrap(), good.bytes.clone());
         again.valid_round = Round::new(0);
         let value = receive(&mut state, other, &again);
         assert_eq!(validity(value), Some(Validity::Valid));
         assert_eq!(*app.checked.lock().unwrap(), checked);
+    }
+
+    #[test]
+    fn the_engine_s_places_for_a_round_are_its_proposer_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = Arc::new(testing::Chain::default());
+        let (mut state, _) = testing::state(&app, 1, dir.path());
+        let maker = |seed| testing::validator(seed).address();
+        let rounds = Limits::new(1).rounds_ahead;
+        let byzantine = |state: &mut State<testing::Chain>, round: u32, rest: &[u8]| {
+            let turn = testing::proposer(1, round);
+            let mut taken = Vec::new();
+            for sender in (1..=4).filter(|sender| *sender != turn) {
+                let bytes = testing::block(true, maker(sender), rest);
+                let mut block = whole(sender, 1, round, bytes);
+                block.valid_round = Round::new(0);
+                taken.extend(receive(state, sender, &block).map(|value| value.round));
+            }
+            taken
+        };
+        // Valid blocks, known ones too, with a valid round that there is not.
+        for round in 0..=rounds {
+            assert_eq!(byzantine(&mut state, round, b"1"), [], "round {round}");
+        }
+        assert_eq!(*app.checked.lock().unwrap(), 0, "nor do they cost anything");
+        // Who locks late tells others of the block. One place is for these, and the rounds before are not touched.
+        let late = HIDDEN_LOCK_ROUND.as_u32().unwrap();
+        state.round = late;
+        let at_late = [Round::new(late)];
+        assert_eq!(byzantine(&mut state, late, b"1"), at_late);
+        assert_eq!(byzantine(&mut state, late, b"2"), []);
+        // What is known stays where it is.
+        let known = state.undecided.of(Height(1)).next().unwrap().bytes.clone();
+        for round in late + 1..late + 4 {
+            let other = (1..=4).find(|sender| *sender != testing::proposer(1, round));
+            let again = whole(other.unwrap(), 1, round, known.clone());
+            let value = receive(&mut state, other.unwrap(), &again).unwrap();
+            assert_eq!(value.round, Round::new(late));
+        }
+        // Nor does a restart make room.
+        let (mut state, _) = testing::state(&app, 1, dir.path());
+        state.round = late;
+        assert_eq!(byzantine(&mut state, late, b"3"), []);
+        // The proposer's are taken, if it does not say that they are of a round that is not over.
+        let turn = testing::proposer(1, late);
+        let mut block = whole(turn, 1, late, testing::block(true, maker(turn), b"4"));
+        block.valid_round = Round::new(late);
+        assert_eq!(receive(&mut state, turn, &block), None);
+        let block = whole(turn, 1, late, testing::block(true, maker(turn), b"5"));
+        assert!(receive(&mut state, turn, &block).is_some());
     }
 
     #[test]
@@ -156,5 +207,30 @@ mod tests {
         // And again after a crash.
         let (mut state, _) = testing::state(&app, 1, dir.path());
         assert_eq!(begin(&mut state), values);
+    }
+
+    #[test]
+    fn junk_that_comes_a_height_early_takes_no_place_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = Arc::new(testing::Chain::default());
+        let (mut state, _) = testing::state(&app, 1, dir.path());
+        let turn = testing::proposer(2, 0);
+        for sender in (1..=4).filter(|sender| *sender != turn) {
+            for round in 0..8 {
+                let junk = whole(sender, 2, round, vec![0; 10].into());
+                assert_eq!(receive(&mut state, sender, &junk), None);
+            }
+        }
+        let maker = testing::validator(turn).address();
+        let early = whole(turn, 2, 0, testing::block(true, maker, b"early"));
+        assert_eq!(receive(&mut state, turn, &early), None);
+        app.commit(1, &Bytes::new(), &[]).unwrap();
+        state.advance(Height(1)).unwrap();
+        let (reply, mut answer) = oneshot::channel();
+        let (height, round) = (Height(2), Round::new(0));
+        started_round::handle(&mut state, height, round, maker, Role::Validator, reply).unwrap();
+        let values = answer.try_recv().unwrap();
+        assert_eq!(values.len(), 1);
+        assert_eq!(values[0].value, early.id);
     }
 }

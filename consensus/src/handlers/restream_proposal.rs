@@ -13,12 +13,6 @@ pub(crate) fn handle<A: Application>(
     id: BlockId,
 ) -> Result<(), Fatal> {
     if let Some(number) = round.as_u32() {
-        // Who locks a block in the round that it was proposed in says so: others than the proposer may stream it then.
-        let valid_round = if valid_round.is_defined() {
-            valid_round
-        } else {
-            round
-        };
         state.stream(height, number, valid_round, id);
     }
     Ok(())
