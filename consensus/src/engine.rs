@@ -209,14 +209,15 @@ impl Consensus {
         let sits_out = signer.as_ref();
         let sits_out = sits_out.and_then(|signer| signer.sits_out(state.next().0));
         if let Some(signer) = &signer {
+            let next = state.next().0;
             let logged = match sits_out {
-                None => log::read(&wal, state.next().0, &address),
+                None => log::read(&wal, next, &address),
                 Some(_) => Ok(None),
             };
             let logged = logged.map_err(|error| {
                 StartError::Engine(format!("its log {}: {error}", wal.display()))
             })?;
-            signer.reconcile(logged.as_ref())?;
+            signer.reconcile(next, logged.as_ref())?;
         }
 
         let keypair = keypair(&identity.node_key);

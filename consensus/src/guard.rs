@@ -17,8 +17,8 @@
 //! 3. During replay the engine signs and publishes, and appends nothing. What it signs then follows from entries of the log alone, which opening it has
 //!    synced. The next replay begins with the same entries and signs the same again, before anything else.
 //! 4. All this is true of a log that was there, and written, since before the signature. If it may not have been, because it is missing, damaged, cut off or of another
-//!    height, or because the engine is about to empty it, as it does when a node only follows, [`Guard::seal`] comes before the engine opens it: what was signed until
-//!    then is never forgotten. What neither can tell is an older copy of the log that somebody puts in its place.
+//!    height, [`Guard::seal`] comes before the engine opens it: what was signed until then is never forgotten. Of a log of the next height, which begins empty, it is not
+//!    true either: only what was signed for the log's height can be forgotten. What neither can tell is an older copy of the log that somebody puts in its place.
 //!
 //! [`HIDDEN_LOCK_ROUND`]: malachite_channel::app::consensus::HIDDEN_LOCK_ROUND
 
@@ -303,7 +303,7 @@ impl Guard {
     }
 
     /// Forgets nothing of what was signed until now, whatever [`Guard::drop_unlogged`] is told. To be called before the engine opens a log that may not hold
-    /// it, or empties one that does.
+    /// it.
     ///
     /// # Errors
     ///
@@ -314,17 +314,24 @@ impl Guard {
         self.put(content)
     }
 
-    /// Forgets what was signed last and is not in the engine's log, which is whole and of the height that was signed for: see the
-    /// [module](self). `logged` is what it holds of this validator. Returns what was forgotten.
+    /// Forgets what was signed last and is not in the engine's log, which is whole and of `height`: see the
+    /// [module](self). `logged` is what it holds of this validator. Returns what was forgotten. What was signed for another height is
+    /// not: the log was emptied since, so that it lacks it means nothing.
     ///
     /// # Errors
     ///
     /// If the disk fails.
-    pub fn drop_unlogged(&mut self, logged: &BTreeSet<Place>) -> Result<Vec<Place>, SignError> {
+    pub fn drop_unlogged(
+        &mut self,
+        height: u64,
+        logged: &BTreeSet<Place>,
+    ) -> Result<Vec<Place>, SignError> {
         let mut content = self.content.clone();
         let places = content.entries.iter().map(|entry| entry.place);
         let may_have_left = |place: &Place| {
-            logged.contains(place) || Some(place.round) >= HIDDEN_LOCK_ROUND.as_u32()
+            place.height != height
+                || logged.contains(place)
+                || Some(place.round) >= HIDDEN_LOCK_ROUND.as_u32()
         };
         let kept = places.filter(may_have_left).max().max(content.sealed);
         let (entries, dropped): (Vec<_>, Vec<_>) = content
@@ -487,13 +494,27 @@ mod tests {
         }
         // One in the middle was signed during replay: what came after it shows that it may have left.
         let logged = BTreeSet::from([places[0], places[2]]);
-        assert_eq!(guard.drop_unlogged(&logged).unwrap(), places[3..]);
+        assert_eq!(guard.drop_unlogged(5, &logged).unwrap(), places[3..]);
         assert_eq!(known(dir.path()), places[..3]);
         // The place is free again, and what is kept is not.
         assert!(guard.sign(places[2], [2; 32], fake).is_err());
         guard.sign(places[3], [2; 32], fake).unwrap();
-        guard.drop_unlogged(&BTreeSet::new()).unwrap();
+        guard.drop_unlogged(5, &BTreeSet::new()).unwrap();
         assert_eq!(known(dir.path()), []);
+    }
+
+    #[test]
+    fn what_was_signed_for_another_height_is_not_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = [place(5, 0, Step::Prevote), place(5, 0, Step::Precommit)];
+        let mut guard = open(dir.path()).unwrap();
+        for at in places {
+            guard.sign(at, [1; 32], fake).unwrap();
+        }
+        // The log of the next height begins empty.
+        assert_eq!(guard.drop_unlogged(6, &BTreeSet::new()).unwrap(), []);
+        assert_eq!(known(dir.path()), places);
+        assert_eq!(guard.sits_out(4), Some(SitOut::Behind { height: 5 }));
     }
 
     #[test]
@@ -506,7 +527,7 @@ mod tests {
         guard.sign(places[1], [1; 32], fake).unwrap();
         // Also after a restart.
         let mut guard = open(dir.path()).unwrap();
-        let dropped = guard.drop_unlogged(&BTreeSet::new()).unwrap();
+        let dropped = guard.drop_unlogged(5, &BTreeSet::new()).unwrap();
         assert_eq!(dropped, places[1..]);
         assert_eq!(known(dir.path()), places[..1]);
     }
@@ -519,7 +540,7 @@ mod tests {
         let places = [late - 1, late].map(|round| place(5, round, Step::Prevote));
         guard.sign(places[0], [1; 32], fake).unwrap();
         guard.sign(places[1], [1; 32], fake).unwrap();
-        assert_eq!(guard.drop_unlogged(&BTreeSet::new()).unwrap(), []);
+        assert_eq!(guard.drop_unlogged(5, &BTreeSet::new()).unwrap(), []);
         assert_eq!(known(dir.path()), places);
     }
 
@@ -535,7 +556,7 @@ mod tests {
         fs::write(&guard.path, MAGIC, &body).unwrap();
         let mut guard = open(dir.path()).unwrap();
         assert_eq!(guard.last(), Some(at));
-        assert_eq!(guard.drop_unlogged(&BTreeSet::new()).unwrap(), []);
+        assert_eq!(guard.drop_unlogged(5, &BTreeSet::new()).unwrap(), []);
     }
 
     #[test]

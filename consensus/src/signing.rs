@@ -106,12 +106,16 @@ impl Signer {
         self.guard().sits_out(next)
     }
 
-    /// Tells the guard what the engine's log holds of this validator, or that it cannot be relied on.
-    pub(crate) fn reconcile(&self, logged: Option<&BTreeSet<Place>>) -> Result<(), SignError> {
+    /// Tells the guard what the engine's log of `height` holds of this validator, or that there is none to be relied on.
+    pub(crate) fn reconcile(
+        &self,
+        height: u64,
+        logged: Option<&BTreeSet<Place>>,
+    ) -> Result<(), SignError> {
         let Some(logged) = logged else {
             return self.guard().seal();
         };
-        for place in self.guard().drop_unlogged(logged)? {
+        for place in self.guard().drop_unlogged(height, logged)? {
             tracing::warn!(
                 ?place,
                 "signed before the power failed, and never sent: it is forgotten"
