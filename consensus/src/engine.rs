@@ -175,14 +175,10 @@ impl Consensus {
             path: directory.clone(),
             source,
         })?;
-        let wal = directory.join("wal");
+        let log = directory.join("wal");
         let public = |key: &SigningKey| PublicKey(key.verifying_key().to_bytes());
         let key = identity.consensus_key.as_ref().map(public);
-        let mut guard = Guard::open(&directory.join("guard"), &wal, identity.chain, key)?;
-        if key.is_none() {
-            // Of those who follow the engine empties the log.
-            guard.seal()?;
-        }
+        let guard = Guard::open(&directory.join("guard"), &log, identity.chain, key)?;
         let reporter = Reporter::new();
         let signer = identity
             .consensus_key
@@ -211,14 +207,21 @@ impl Consensus {
         if let Some(signer) = &signer {
             let next = state.next().0;
             let logged = match sits_out {
-                None => log::read(&wal, next, &address),
+                None => log::read(&log, next, &address),
                 Some(_) => Ok(None),
             };
             let logged = logged.map_err(|error| {
-                StartError::Engine(format!("its log {}: {error}", wal.display()))
+                StartError::Engine(format!("its log {}: {error}", log.display()))
             })?;
             signer.reconcile(next, logged.as_ref())?;
         }
+        // Of those who follow the engine empties the log, and what a validator is locked on is in its log.
+        let votes = signer.is_some() && sits_out.is_none();
+        let wal = if votes {
+            log
+        } else {
+            log.with_extension("follow")
+        };
 
         let keypair = keypair(&identity.node_key);
         let network = match &signer {
@@ -586,7 +589,10 @@ async fn sit_out(
                 height,
                 "a signature was refused: following until the height is over"
             );
-            let _ = tokio::time::timeout(within, over).await;
+            // An error is that consensus ended before.
+            if let Ok(Err(_)) = tokio::time::timeout(within, over).await {
+                return;
+            }
         }
     }
     match tokio::task::spawn_blocking(move || signer.forgive()).await {

@@ -20,6 +20,8 @@
 //!    height, [`Guard::seal`] comes before the engine opens it: what was signed until then is never forgotten. Of a log of the next height, which begins empty, it is not
 //!    true either: only what was signed for the log's height can be forgotten. What neither can tell is an older copy of the log that somebody puts in its place.
 //!
+//! A node that only follows, for now or for good, has another log, because the engine empties that of those who do.
+//!
 //! [`HIDDEN_LOCK_ROUND`]: malachite_channel::app::consensus::HIDDEN_LOCK_ROUND
 
 use crate::context::Signature;

@@ -222,6 +222,41 @@ async fn a_signature_that_is_refused_is_followed_by_a_height_that_is_sat_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_validator_that_sits_out_keeps_its_log() {
+    let cluster = Cluster::new(4, 0);
+    let wal = cluster.path(0).join("consensus/wal");
+    let pause = || tokio::time::sleep(std::time::Duration::from_millis(20));
+    // Alone it votes once, and waits.
+    let node = cluster.start(0).await;
+    while std::fs::metadata(&wal).map_or(0, |file| file.len()) < 100 {
+        pause().await;
+    }
+    node.stop().await;
+    let log = std::fs::read(&wal).unwrap();
+    let mut guard = cluster.guard(0);
+    let voted = guard.last().unwrap();
+    guard
+        .sign(voted, [1; 32], |_| Signature([0; 64]))
+        .unwrap_err();
+    let node = cluster.start(0).await;
+    // It has a step once the engine has done to its log what it does to those of followers.
+    loop {
+        let status = node.handle.status().await;
+        assert!(status.sits_out);
+        if status.step.is_some() {
+            break;
+        }
+        pause().await;
+    }
+    node.stop().await;
+    assert_eq!(std::fs::read(&wal).unwrap(), log);
+    cluster.guard(0).forgive().unwrap();
+    let node = cluster.start(0).await;
+    assert!(!node.handle.status().await.sits_out);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_a_chain_older_than_its_guard_a_validator_follows_until_it_is_past_that() {
     let cluster = Cluster::new(4, 0);
     // As a restored backup of the database leaves it.
