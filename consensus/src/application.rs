@@ -24,6 +24,14 @@ pub enum Verdict {
         /// Who made the block, by its header.
         proposer: Address,
     },
+    /// Everything is right, but this machine's clock says that it is too early for the block. Others may find that it is not, and
+    /// so may this one later. It is no reason against a block that is decided.
+    Early {
+        /// The block's hash.
+        id: Hash,
+        /// Who made the block, by its header.
+        proposer: Address,
+    },
     /// Something is wrong that everybody would find.
     Invalid {
         /// The block's hash, if no other bytes have it: the header decodes and the rest is what it commits to. Without, all
@@ -89,7 +97,8 @@ pub trait Application: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If this machine cannot tell. What the block's proposer did wrong is [`Verdict::Invalid`].
+    /// If this machine cannot tell. What the block's proposer did wrong is [`Verdict::Invalid`], whenever it is asked: that is
+    /// remembered until the height is over.
     fn validate(&self, height: u64, bytes: &Bytes) -> Result<Verdict, Self::Error>;
 
     /// Makes a block the head. On return it is on disk, synced, with its certificate. The block may have been checked by a

@@ -266,6 +266,14 @@ impl<A: Application> State<A> {
                 })?;
                 Ok(Some(value(Validity::Valid)))
             }
+            // As if it had not come yet: it may be looked at again in a later round.
+            Verdict::Early { .. } => {
+                tracing::warn!(
+                    height = %block.height, %round, sender = %block.sender, id = %block.id,
+                    "the block is from the future, by this machine's clock"
+                );
+                Ok(None)
+            }
             Verdict::Invalid { id, reason } => {
                 tracing::warn!(
                     height = %block.height, round = block.round, sender = %block.sender, id = %block.id, reason,

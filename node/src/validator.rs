@@ -222,26 +222,24 @@ impl Application for Validator {
             let reason = format!("it is for height {}", block.header.height);
             return invalid(&block, reason);
         }
-        let latest = now_ms().saturating_add(CLOCK_DRIFT_MS);
-        if block.header.timestamp_ms > latest {
-            let time = block.header.timestamp_ms;
-            return invalid(
-                &block,
-                format!("it is from the future: {time} ms since 1970"),
-            );
-        }
+        let early = block.header.timestamp_ms > now_ms().saturating_add(CLOCK_DRIFT_MS);
+        let right = if early {
+            Verdict::Early { id, proposer }
+        } else {
+            Verdict::Valid { id, proposer }
+        };
         // By its bytes: the same header over other signatures is another block.
         if let Some(kept) = self.executed().get(&id)
             && *kept.block() == block
         {
-            return Ok(Verdict::Valid { id, proposer });
+            return Ok(right);
         }
         let started = Instant::now();
         match self.chain.execute(block) {
             Ok(executed) => {
                 self.metrics.executed(started.elapsed());
                 self.keep(id, executed);
-                Ok(Verdict::Valid { id, proposer })
+                Ok(right)
             }
             Err(BlockError::Produce(error)) => Err(error.into()),
             Err(error) => {

@@ -45,7 +45,8 @@ fn process<A: Application>(
         })
     };
     match state.validate(height, &bytes)? {
-        Verdict::Valid { id, .. } => {
+        // That it is decided settles that it is not too early.
+        Verdict::Valid { id, .. } | Verdict::Early { id, .. } => {
             // A copy: these bytes may be a slice of a long answer.
             let bytes = Bytes::copy_from_slice(&bytes);
             state.undecided.keep(Block {
@@ -113,6 +114,16 @@ mod tests {
                 ..
             })
         ));
+        let early = testing::early_block(maker);
+        assert!(matches!(
+            ask(1, early.clone()),
+            SyncedValueOutcome::Verdict(ProposedValue {
+                validity: Validity::Valid,
+                ..
+            })
+        ));
+        let id = BlockId(testing::id(&early));
+        assert!(state.undecided.get(Height(1), id).is_some());
         let id = BlockId(testing::id(&good));
         assert!(state.undecided.get(Height(1), id).is_some());
     }

@@ -183,6 +183,23 @@ mod tests {
     }
 
     #[test]
+    fn a_block_that_is_too_early_is_good_when_it_comes_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = Arc::new(testing::Chain::default());
+        let (mut state, _) = testing::state(&app, 1, dir.path());
+        let turn = testing::proposer(1, 0);
+        let maker = testing::validator(turn).address();
+        let block = whole(turn, 1, 0, testing::early_block(maker));
+        assert_eq!(receive(&mut state, turn, &block), None);
+        *app.clock_is_right.lock().unwrap() = true;
+        let later = testing::proposer(1, 1);
+        let mut again = whole(later, 1, 1, block.bytes);
+        again.valid_round = Round::new(0);
+        let value = receive(&mut state, later, &again).unwrap();
+        assert_eq!((value.value, value.validity), (block.id, Validity::Valid));
+    }
+
+    #[test]
     fn a_block_that_comes_a_height_early_is_given_when_its_round_begins() {
         let dir = tempfile::tempdir().unwrap();
         let app = Arc::new(testing::Chain::default());

@@ -37,9 +37,10 @@ pub(crate) fn proposer(height: u64, round: u32) -> u8 {
         .unwrap()
 }
 
-/// Blocks are a byte that says whether they are valid, their maker and whatever follows.
+/// Blocks are a byte that says whether they are valid, or too early while the clock is slow, their maker and whatever follows.
 #[derive(Default)]
 pub(crate) struct Chain {
+    pub(crate) clock_is_right: Mutex<bool>,
     pub(crate) blocks: Mutex<Vec<Decided>>,
     pub(crate) fail: Mutex<bool>,
     pub(crate) made: Mutex<u64>,
@@ -52,6 +53,10 @@ pub(crate) fn id(bytes: &[u8]) -> Hash {
 
 pub(crate) fn block(valid: bool, maker: Address, rest: &[u8]) -> Bytes {
     [&[u8::from(valid)], &maker.0.0[..], rest].concat().into()
+}
+
+pub(crate) fn early_block(maker: Address) -> Bytes {
+    [&[2], &maker.0.0[..]].concat().into()
 }
 
 impl Chain {
@@ -91,10 +96,15 @@ impl Application for Chain {
         self.works()?;
         *self.checked.lock().unwrap() += 1;
         let id = id(bytes);
+        let address = |maker: &[u8; 32]| Address(slackline_types::Address(*maker));
         match bytes.split_first_chunk::<33>() {
-            Some(([1, maker @ ..], _)) => Ok(Verdict::Valid {
+            Some(([2, maker @ ..], _)) if !*self.clock_is_right.lock().unwrap() => {
+                let proposer = address(maker);
+                Ok(Verdict::Early { id, proposer })
+            }
+            Some(([1 | 2, maker @ ..], _)) => Ok(Verdict::Valid {
                 id,
-                proposer: Address(slackline_types::Address(*maker)),
+                proposer: address(maker),
             }),
             Some(_) => Ok(Verdict::Invalid {
                 id: Some(id),
