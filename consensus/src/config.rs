@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Name of this node in logs and metrics; unique in a process.
+    /// Name of this node in logs and metrics: 1 to 64 of `A-Z a-z 0-9 . _ -`; unique in a process.
     pub moniker: String,
     /// Where to listen, as a multiaddress: `/ip4/0.0.0.0/tcp/27000`.
     pub listen: String,
@@ -116,6 +116,9 @@ pub enum ConfigError {
         /// What it is.
         value: String,
     },
+    /// The name is not 1 to 64 of these characters.
+    #[error("moniker: {0:?} is not 1 to 64 letters, digits, dots, underscores and hyphens")]
+    Moniker(String),
     /// Out of its range.
     #[error("{field}: {value} is not in {least}..={most}")]
     Range {
@@ -137,6 +140,11 @@ impl Config {
     ///
     /// See [`ConfigError`].
     pub fn check(&self) -> Result<(), ConfigError> {
+        // It is found again in the text of the metrics: see `metrics::label`.
+        let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+        if !(1..=64).contains(&self.moniker.len()) || !self.moniker.bytes().all(plain) {
+            return Err(ConfigError::Moniker(self.moniker.clone()));
+        }
         let range = |field, value: u64, least, most| {
             if (least..=most).contains(&value) {
                 Ok(())
@@ -218,4 +226,35 @@ pub(crate) fn address(
         .protocol_stack()
         .any(|p| ["tcp", "quic-v1"].contains(&p));
     known.then_some(address).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_that_the_metrics_need_not_escape() {
+        let check = |moniker: &str| {
+            let moniker = moniker.into();
+            Config {
+                moniker,
+                ..Config::default()
+            }
+            .check()
+        };
+        for good in ["slackline", "node-1.example_A", &"x".repeat(64)] {
+            check(good).unwrap();
+        }
+        for bad in [
+            "",
+            "a\"b",
+            "a\\",
+            "a b",
+            "a\n",
+            "n\u{f6}de",
+            &"x".repeat(65),
+        ] {
+            assert_eq!(check(bad), Err(ConfigError::Moniker(bad.into())));
+        }
+    }
 }
