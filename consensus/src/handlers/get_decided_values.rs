@@ -1,12 +1,14 @@
-//! A peer that is behind asks for blocks. The range is the peer's, so it is cut to what there is and to what fits.
+//! A peer that is behind asks for blocks. The range is the peer's, so it is cut to what there is and to what fits. Nor does it
+//! matter to consensus here that an old block does not read: the peer gets those before it, and asks others for the rest.
 
 use super::answer;
 use crate::application::Application;
 use crate::certificate;
 use crate::codec::extended;
 use crate::context::{Context, Height};
-use crate::malachite::{RawDecidedValue, Reply};
+use crate::malachite::{CommitCertificate, RawDecidedValue, Reply};
 use crate::state::{Fatal, State, application};
+use bytes::Bytes;
 use std::ops::RangeInclusive;
 
 pub(crate) fn handle<A: Application>(
@@ -14,15 +16,14 @@ pub(crate) fn handle<A: Application>(
     range: RangeInclusive<Height>,
     reply: Reply<Vec<RawDecidedValue<Context>>>,
 ) -> Result<(), Fatal> {
-    let values = get_decided_values(state, range)?;
-    answer(reply, values);
+    answer(reply, get_decided_values(state, range));
     Ok(())
 }
 
 fn get_decided_values<A: Application>(
     state: &State<A>,
     range: RangeInclusive<Height>,
-) -> Result<Vec<RawDecidedValue<Context>>, Fatal> {
+) -> Vec<RawDecidedValue<Context>> {
     let start = range.start().0.max(1);
     let most = state.settings.sync_blocks as u64;
     let end = state
@@ -33,20 +34,39 @@ fn get_decided_values<A: Application>(
     let mut values = Vec::new();
     let mut size = 0;
     for height in start..=end {
-        let decided = state
-            .app
-            .decided(height)
-            .map_err(application("to read a block"))?;
-        let Some(decided) = decided else { break };
-        size += decided.bytes.len() + decided.certificate.len();
+        let decided = match read(state, height) {
+            Ok(decided) => decided,
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(height, error, "a peer asks for a block that does not read");
+                break;
+            }
+        };
+        let Some((bytes, certificate, length)) = decided else {
+            break;
+        };
+        size += length;
         if size > state.settings.sync_bytes && !values.is_empty() {
             break;
         }
-        let certificate = certificate::decode(&decided.certificate)
-            .map_err(|source| Fatal::Certificate { height, source })?;
-        values.push(RawDecidedValue::new(decided.bytes, extended(certificate)));
+        values.push(RawDecidedValue::new(bytes, extended(certificate)));
     }
-    Ok(values)
+    values
+}
+
+/// A block, its certificate, and the bytes of both.
+fn read<A: Application>(
+    state: &State<A>,
+    height: u64,
+) -> Result<Option<(Bytes, CommitCertificate<Context>, usize)>, Fatal> {
+    let decided = state.app.decided(height);
+    let Some(decided) = decided.map_err(application("to read a block"))? else {
+        return Ok(None);
+    };
+    let length = decided.bytes.len() + decided.certificate.len();
+    let certificate = certificate::decode(&decided.certificate)
+        .map_err(|source| Fatal::Certificate { height, source })?;
+    Ok(Some((decided.bytes, certificate, length)))
 }
 
 #[cfg(test)]
@@ -54,6 +74,7 @@ mod tests {
     use super::*;
     use crate::handlers::testing;
     use std::sync::Arc;
+    use tokio::sync::oneshot;
 
     #[test]
     fn a_range_is_cut_to_what_there_is() {
@@ -67,7 +88,7 @@ mod tests {
         }
         let (state, _) = testing::state(&app, 1, dir.path());
         let ask = |from, to| {
-            let values = get_decided_values(&state, Height(from)..=Height(to)).unwrap();
+            let values = get_decided_values(&state, Height(from)..=Height(to));
             values.iter().map(|v| v.height().0).collect::<Vec<_>>()
         };
         // Two fit in the most bytes of an answer.
@@ -77,5 +98,24 @@ mod tests {
         assert!(ask(6, u64::MAX).is_empty());
         assert!(ask(u64::MAX, u64::MAX).is_empty());
         assert!(ask(3, 2).is_empty());
+    }
+
+    #[test]
+    fn what_does_not_read_ends_an_answer_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = Arc::new(testing::Chain::default());
+        let certificate = testing::certificate(1, Default::default());
+        let good = certificate::encode(&certificate).unwrap();
+        app.commit(1, &vec![0; 10].into(), &good).unwrap();
+        app.commit(2, &vec![0; 10].into(), b"damaged").unwrap();
+        let (mut state, _) = testing::state(&app, 1, dir.path());
+        let mut ask = || {
+            let (reply, mut answer) = oneshot::channel();
+            handle(&mut state, Height(1)..=Height(2), reply).unwrap();
+            answer.try_recv().unwrap().len()
+        };
+        assert_eq!(ask(), 1);
+        *app.fail.lock().unwrap() = true;
+        assert_eq!(ask(), 0);
     }
 }
