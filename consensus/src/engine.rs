@@ -510,6 +510,18 @@ impl NodeConfig for EngineConfig {
     }
 }
 
+/// Says that consensus stops, if its thread ends in a panic: the engine does not notice a reply that is not given.
+struct Panic(Reporter);
+
+impl Drop for Panic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0
+                .stopped_because("a handler panicked; where is in the log of this process");
+        }
+    }
+}
+
 /// The thread that answers the engine. It ends when the engine does, or when a handler fails; its end drops the channel.
 fn spawn_handlers<A: Application>(
     moniker: &str,
@@ -525,6 +537,7 @@ fn spawn_handlers<A: Application>(
         .name("consensus-app".into())
         .spawn(move || {
             let _span = span.entered();
+            let _panic = Panic(reporter.clone());
             while let Some(message) = messages.blocking_recv() {
                 let result = handlers::handle(&mut state, message);
                 while let Ok(part) = parts.try_recv() {
@@ -664,7 +677,50 @@ async fn supervise(supervised: Supervised) {
         .stop_and_wait(Some("shutdown".into()), Some(left()))
         .await;
     let joined = tokio::task::spawn_blocking(move || thread.join());
-    if let Ok(Ok(Ok(()))) = tokio::time::timeout_at(deadline, joined).await {
+    // Also if it panicked: that it did is said already.
+    if let Ok(Ok(_)) = tokio::time::timeout_at(deadline, joined).await {
         ended.send_replace(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::Height;
+    use crate::handlers::testing;
+    use crate::malachite::Round;
+
+    #[test]
+    fn a_handler_that_panics_stops_consensus() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = Arc::new(testing::Chain::default());
+        let (state, _) = testing::state(&app, 1, dir.path());
+        let poison = app.clone();
+        let poison = move || {
+            let _lock = poison.fail.lock();
+            panic!("so that the next who takes the lock does");
+        };
+        std::thread::spawn(poison).join().unwrap_err();
+        let reporter = Reporter::new();
+        let (messages, received) = mpsc::channel(1);
+        let (network, _sent) = mpsc::channel(1);
+        let (_parts, parts) = std::sync::mpsc::channel();
+        let thread = spawn_handlers("", state, received, network, parts, &reporter).unwrap();
+        let block = testing::block(true, testing::validator(2).address(), b"");
+        let (reply, _answer) = tokio::sync::oneshot::channel();
+        let message = AppMsg::ProcessSyncedValue {
+            height: Height(1),
+            round: Round::new(0),
+            proposer: testing::validator(2).address(),
+            value_bytes: block,
+            reply,
+        };
+        messages.blocking_send(message).unwrap();
+        thread.join().unwrap_err();
+        let health = reporter.get();
+        assert!(
+            matches!(&health, Health::Stopped(reason) if reason.contains("panicked")),
+            "{health:?}"
+        );
     }
 }
