@@ -417,7 +417,8 @@ fn settings(config: &Config, chain: Hash, address: Address) -> Settings {
         block_interval: config.block_interval(),
         block_bytes: config.max_block_bytes,
         sync_blocks: config.sync.batch_blocks,
-        sync_bytes: config.sync.max_response_bytes - (512 << 10),
+        // One block, be it of the most bytes, or several small ones.
+        sync_bytes: config.max_block_bytes,
     }
 }
 
@@ -469,6 +470,12 @@ impl EngineConfig {
             max_response_size: size(sync.max_response_bytes),
             parallel_requests: sync.parallel_requests,
             batch_size: sync.batch_blocks,
+            // Anybody may ask, and the thread that answers is that of the handlers: so one answer at a time, between which
+            // consensus has its turn. The rest is for a peer that is far behind and asks as fast as it commits.
+            max_concurrent_inbound_requests: 1,
+            max_pending_inbound_requests: 32,
+            inbound_request_rate_limit_window: Duration::from_secs(10),
+            max_inbound_requests_per_window: 500,
             ..Default::default()
         };
         Ok(Self {
