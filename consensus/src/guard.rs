@@ -206,29 +206,9 @@ impl Guard {
             path: path.to_owned(),
             source,
         };
-        let corrupt = || OpenError::Corrupt(path.to_owned());
         let mut guard = match fs::read(path, MAGIC) {
-            Ok(mut body) => {
-                let old = body.first() == Some(&1);
-                if old {
-                    body.extend(slackline_types::encode(&None::<Place>));
-                }
-                let mut content: Content = borsh::from_slice(&body).map_err(|_| corrupt())?;
-                if old {
-                    content.version = VERSION;
-                    content.sealed = content.entries.last().map(|entry| entry.place);
-                }
-                if content.version != VERSION
-                    || !content.entries.is_sorted_by(|a, b| a.place < b.place)
-                {
-                    return Err(corrupt());
-                }
-                Guard {
-                    path: path.to_owned(),
-                    content,
-                }
-            }
-            Err(ReadError::Corrupt) => return Err(corrupt()),
+            Ok(body) => Guard::decode(path, body)?,
+            Err(ReadError::Corrupt) => return Err(OpenError::Corrupt(path.to_owned())),
             Err(ReadError::Io(e)) if e.kind() == io::ErrorKind::NotFound => {
                 if wal.try_exists().map_err(io)? {
                     return Err(OpenError::Missing {
@@ -278,6 +258,58 @@ impl Guard {
             }
         }
         Ok(guard)
+    }
+
+    /// The file as it is, to be looked at: whose it is is not checked, and nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Corrupt`] or [`OpenError::Io`].
+    pub fn read(path: &Path) -> Result<Self, OpenError> {
+        match fs::read(path, MAGIC) {
+            Ok(body) => Guard::decode(path, body),
+            Err(ReadError::Corrupt) => Err(OpenError::Corrupt(path.to_owned())),
+            Err(ReadError::Io(source)) => Err(OpenError::Io {
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    fn decode(path: &Path, mut body: Vec<u8>) -> Result<Self, OpenError> {
+        let corrupt = || OpenError::Corrupt(path.to_owned());
+        let old = body.first() == Some(&1);
+        if old {
+            body.extend(slackline_types::encode(&None::<Place>));
+        }
+        let mut content: Content = borsh::from_slice(&body).map_err(|_| corrupt())?;
+        if old {
+            content.version = VERSION;
+            content.sealed = content.entries.last().map(|entry| entry.place);
+        }
+        let rising = content.entries.is_sorted_by(|a, b| a.place < b.place);
+        if content.version != VERSION || !rising {
+            return Err(corrupt());
+        }
+        Ok(Guard {
+            path: path.to_owned(),
+            content,
+        })
+    }
+
+    /// The chain that it is of: its genesis block.
+    pub fn chain(&self) -> Hash {
+        self.content.chain
+    }
+
+    /// The key that signs, if the node has ever had one.
+    pub fn key(&self) -> Option<PublicKey> {
+        self.content.key
+    }
+
+    /// Whether something was refused since the last [`Guard::forgive`].
+    pub fn refused(&self) -> bool {
+        self.content.refused
     }
 
     /// The highest place that was signed for.
@@ -428,6 +460,21 @@ mod tests {
 
     fn open(dir: &Path) -> Result<Guard, OpenError> {
         Guard::open(&dir.join("guard"), &dir.join("wal"), CHAIN, KEY)
+    }
+
+    #[test]
+    fn looking_at_the_file_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guard");
+        assert!(matches!(Guard::read(&path), Err(OpenError::Io { .. })));
+        assert!(!path.exists());
+        let at = place(5, 1, Step::Prevote);
+        open(dir.path()).unwrap().sign(at, [1; 32], fake).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let seen = Guard::read(&path).unwrap();
+        assert_eq!((seen.last(), seen.refused()), (Some(at), false));
+        assert_eq!((seen.chain(), seen.key()), (CHAIN, KEY));
+        assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 
     #[test]
