@@ -13,9 +13,14 @@ fn main() {
         "cargo::rustc-env=BUILD_WASMTIME={}",
         wasmtime.unwrap_or_default()
     );
+    // Who builds without the repository says it.
+    println!("cargo::rerun-if-env-changed=BUILD_COMMIT");
+    let given = std::env::var("BUILD_COMMIT").ok();
+    let given = given.filter(|commit| !commit.is_empty());
     // Of releases only: a build for development would be made anew with each commit.
     let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
-    let commit = release.then(commit).flatten().unwrap_or_default();
+    let found = || release.then(commit).flatten();
+    let commit = given.or_else(found).unwrap_or_default();
     println!("cargo::rustc-env=BUILD_COMMIT={commit}");
 }
 
