@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use slackline_executor::{Mode, StoreOptions};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// The name of the file in the data directory.
 pub const CONFIG_FILE: &str = "config.toml";
@@ -143,7 +145,7 @@ pub struct Execution {
 pub struct Log {
     /// `text` or `json`.
     pub format: LogFormat,
-    /// What is logged, as in `info,slackline_consensus=debug`.
+    /// What is logged, as in `info,slackline_consensus=debug`: a level for everything, and others for parts.
     pub filter: String,
 }
 
@@ -156,6 +158,39 @@ pub enum LogFormat {
     Text,
     /// An object a line.
     Json,
+}
+
+impl Log {
+    /// What lets those lines through that the setting names.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`]: see [`log_filter`].
+    pub fn filter(&self) -> Result<EnvFilter, ConfigError> {
+        log_filter("log.filter", &self.filter)
+    }
+}
+
+/// What lets those lines of the log through that `text` names, which `name` has.
+///
+/// # Errors
+///
+/// [`ConfigError::Invalid`] if a part of it is none, or if it has no level for what it does not name: a level that is misspelt is the name of a module, and
+/// nothing else would be logged, errors included.
+pub fn log_filter(name: &str, text: &str) -> Result<EnvFilter, ConfigError> {
+    let invalid = |reason: &dyn std::fmt::Display| {
+        ConfigError::Invalid(format!(
+            "{name}: {text:?} {reason}; expected a level for everything and others for parts, as in info,slackline_consensus=debug"
+        ))
+    };
+    let filter = EnvFilter::builder()
+        .parse(text)
+        .map_err(|error| invalid(&format!("is not understood: {error}")))?;
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    match text.split(',').any(|part| is_level(part.trim())) {
+        true => Ok(filter),
+        false => Err(invalid(&"has no level for everything")),
+    }
 }
 
 impl Default for Rpc {
@@ -299,6 +334,7 @@ impl Config {
                 "gossip.allow: {name:?} is not the name of a peer: `slackline key show node_key.json` prints it"
             ));
         }
+        self.log.filter()?;
         let least: [(&str, u64); 13] = [
             ("rpc.max_connections", self.rpc.max_connections.into()),
             ("rpc.max_batch", self.rpc.max_batch.into()),
@@ -424,6 +460,18 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_has_a_level_for_everything() {
+        for text in [
+            "info",
+            "slackline_node=debug, Warn",
+            "off",
+            "jsonrpsee=warn,3",
+        ] {
+            log_filter("it", text).expect(text);
+        }
+    }
+
+    #[test]
     fn what_cannot_work_is_refused_by_name() {
         for (text, said) in [
             ("[rpc]\nlisten = 5\n", "rpc.listen"),
@@ -440,6 +488,14 @@ mod tests {
             ),
             ("[gossip]\nallow = [\"me\"]\n", "gossip.allow"),
             ("[rpc]\nmax_sockets = 0\n", "rpc.max_sockets"),
+            ("[log]\nfilter = \"inof\"\n", "log.filter"),
+            ("[consensus]\nmoniker = \"my node\"\n", "moniker"),
+            (
+                "[log]\nfilter = \"info,slackline_node=debgu\"\n",
+                "log.filter",
+            ),
+            ("[log]\nfilter = \"slackline_node=debug\"\n", "log.filter"),
+            ("[log]\nfilter = \"\"\n", "log.filter"),
             ("[rpc\n", "expected"),
         ] {
             let error = read(text, &[]).expect_err(text).to_string();

@@ -81,12 +81,12 @@ impl Dev {
             // The node has said why.
             _ = health.wait_for(|health| *health != Health::Running) => {}
         }
-        Ok(stop(node, signals).await)
+        Ok(stop(node, signals, output).await)
     }
 }
 
 /// Stops the node (0, or 1 if it had failed); at once on a signal (130).
-pub(super) async fn stop(node: Node, mut signals: Signals) -> ExitCode {
+pub(super) async fn stop(node: Node, mut signals: Signals, output: &Output) -> ExitCode {
     let stopped = tokio::select! {
         stopped = node.stop() => stopped,
         signal = signals.next() => {
@@ -97,7 +97,7 @@ pub(super) async fn stop(node: Node, mut signals: Signals) -> ExitCode {
     match stopped {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            output.failure(&failure);
             ExitCode::FAILURE
         }
     }

@@ -29,11 +29,10 @@ mod words;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use output::Output;
-use slackline_node::config::{Log, LogFormat};
+use slackline_node::config::{ConfigError, Log, LogFormat, log_filter};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 
 /// Slackline: smart contracts under slacked fuel metering.
 #[derive(Debug, Parser)]
@@ -134,9 +133,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Start(start) => start.home().ok().map(|home| home.config.log),
         _ => None,
     };
-    start_logging(is_node, log);
-    let output = Output::new(cli.json);
-    let result = run(cli, is_node, &output);
+    let mut output = Output::new(cli.json);
+    let started = start_logging(is_node, log, &mut output).map_err(anyhow::Error::new);
+    let result = started.and_then(|()| run(cli, is_node, &output));
     result.unwrap_or_else(|error| {
         output.error(&error);
         ExitCode::from(2)
@@ -186,8 +185,8 @@ fn run(cli: Cli, is_node: bool, output: &Output) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Logs go to standard error; `SLACKLINE_LOG` says which, as in `info,slackline_executor=debug`.
-fn start_logging(is_node: bool, log: Option<Log>) {
+/// Logs go to standard error; `SLACKLINE_LOG` says which, as in `info,slackline_executor=debug`. Where they are for programs, so is what `output` says there.
+fn start_logging(is_node: bool, log: Option<Log>, output: &mut Output) -> Result<(), ConfigError> {
     let log = log.unwrap_or_else(|| Log {
         filter: if is_node {
             Log::default().filter
@@ -196,8 +195,12 @@ fn start_logging(is_node: bool, log: Option<Log>) {
         },
         ..Log::default()
     });
-    let filter =
-        EnvFilter::try_from_env("SLACKLINE_LOG").unwrap_or_else(|_| EnvFilter::new(&log.filter));
+    // Empty as not set, as in a list of variables where it is left out.
+    let variable = std::env::var_os("SLACKLINE_LOG").filter(|text| !text.is_empty());
+    let filter = match variable {
+        Some(text) => log_filter("SLACKLINE_LOG", &text.to_string_lossy())?,
+        None => log.filter()?,
+    };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -205,8 +208,25 @@ fn start_logging(is_node: bool, log: Option<Log>) {
         .with_target(false);
     match log.format {
         LogFormat::Text => subscriber.init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).init(),
+        LogFormat::Json => {
+            subscriber.json().flatten_event(true).init();
+            std::panic::set_hook(Box::new(|panic| log_panic(panic)));
+            output.log_errors();
+        }
     }
+    Ok(())
+}
+
+/// A panic as a line of the log.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    tracing::error!(
+        thread = thread.name().unwrap_or_default(),
+        location = panic.location().map(tracing::field::display),
+        reason = panic.payload_as_str().unwrap_or_default(),
+        backtrace = %std::backtrace::Backtrace::capture(),
+        "panicked"
+    );
 }
 
 /// A number of units, in which people may group digits with `_` or `,`.
@@ -240,6 +260,25 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn panics_are_lines_of_a_log_for_programs() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let log = std::sync::Mutex::new(file.reopen().expect("a file"));
+        let subscriber = tracing_subscriber::fmt().json().flatten_event(true);
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|panic| log_panic(panic)));
+        tracing::subscriber::with_default(subscriber.with_writer(log).finish(), || {
+            std::panic::catch_unwind(|| panic!("two\nlines")).expect_err("it panics");
+        });
+        std::panic::set_hook(before);
+        let line = std::fs::read(file.path()).expect("the log");
+        let line: serde_json::Value = serde_json::from_slice(&line).expect("one line");
+        assert_eq!(line["message"], "panicked");
+        assert_eq!(line["reason"], "two\nlines");
+        let location = line["location"].as_str().expect("a location");
+        assert!(location.contains("mod.rs"), "{location}");
     }
 
     #[test]

@@ -11,11 +11,28 @@ use std::io::{ErrorKind, Write};
 /// Where results go.
 pub(crate) struct Output {
     json: bool,
+    /// Whether standard error has a log for programs, lines of another form in which they would not understand.
+    logs: bool,
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Output {
-        Output { json }
+        Output { json, logs: false }
+    }
+
+    /// From here on what goes wrong is a line of the log.
+    pub(crate) fn log_errors(&mut self) {
+        self.logs = true;
+    }
+
+    /// Tells that the process ends because of `reason`: on standard error.
+    pub(crate) fn failure(&self, reason: &dyn Display) {
+        // A log that nothing gets into has no reason either.
+        if self.logs && tracing::enabled!(tracing::Level::ERROR) {
+            tracing::error!(%reason, "ends");
+        } else {
+            eprintln!("error: {reason}");
+        }
     }
 
     /// Whether JSON was asked for.
@@ -46,7 +63,7 @@ impl Output {
             // If standard output is gone, standard error still says it.
             let _ = print(&format!("{:#}\n", json!({ "error": object })));
         }
-        eprintln!("error: {error:#}");
+        self.failure(&format_args!("{error:#}"));
         if let Some(Error::Unreachable { .. }) = remote {
             eprintln!("(is one running? `slackline dev` starts one; --rpc says where to look)");
         }

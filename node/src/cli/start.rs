@@ -7,12 +7,13 @@ use super::output::{Output, Table, print};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use slackline_executor::GenesisAccount;
+use slackline_executor::{Genesis, GenesisAccount};
 use slackline_node::config::Config;
-use slackline_node::dev::DEV_CHAIN_ID;
+use slackline_node::dev::{DEV_CHAIN_ID, dev_name};
 use slackline_node::home::{self, Allocation, Home};
 use slackline_node::producer::{Health, Limits};
 use slackline_node::{ConsensusSetup, Node, NodeConfig, StartError};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
@@ -119,18 +120,16 @@ impl Init {
         if let Some(governor) = &self.governor {
             allocation.governor = Some(names.resolve(governor)?);
         }
-        let (poor, ungoverned) = (
-            allocation.accounts.is_empty(),
-            allocation.governor.is_none(),
-        );
         let home = home::alone(&self.data_dir, self.chain_id, allocation)?;
         home.write()?;
+        let warnings = warnings(&home.genesis, &self.data_dir.join("genesis.json"));
         let answer = json!({
             "data_dir": self.data_dir,
             "chain_id": self.chain_id,
             "validator": home.validator_key.as_ref().map(|key| key.public()),
             "accounts": home.genesis.accounts.len(),
             "governor": home.genesis.governor,
+            "warnings": warnings,
         });
         output.show(&answer, |_| {
             let mut table = Table::default();
@@ -140,18 +139,8 @@ impl Init {
             if let Some(key) = &home.validator_key {
                 table.row("validator", key.public());
             }
-            let genesis = self.data_dir.join("genesis.json");
-            if poor {
-                table.row(
-                    "WARNING",
-                    format!("no account has anything, so nobody can pay for a transaction: add to `accounts` in {} before the first start, or make the directory again with --account", genesis.display()),
-                );
-            }
-            if ungoverned {
-                table.row(
-                    "WARNING",
-                    format!("there is no governor, so nobody can ever change the validators: add `governor` to {} before the first start, or make the directory again with --governor", genesis.display()),
-                );
+            for warning in &warnings {
+                table.row("WARNING", warning);
             }
             table.row(
                 "now",
@@ -161,6 +150,29 @@ impl Init {
         })?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What a chain with the genesis at `path` is not good for.
+pub(super) fn warnings(genesis: &Genesis, path: &Path) -> Vec<String> {
+    let path = path.display();
+    let mut warnings = Vec::new();
+    let listed = genesis.accounts.iter().map(|account| account.address);
+    let public: BTreeSet<&str> = listed
+        .chain(genesis.governor)
+        .filter_map(|address| dev_name(&address))
+        .collect();
+    if !public.is_empty() {
+        let names: Vec<&str> = public.into_iter().collect();
+        let names = names.join(", ");
+        warnings.push(format!("everybody can compute the secret keys of {names}, who have accounts or are the governor: never use this chain for anything of value, and take another --chain-id than {DEV_CHAIN_ID} for one that has any"));
+    }
+    if genesis.accounts.is_empty() {
+        warnings.push(format!("no account has anything, so nobody can pay for a transaction: add to `accounts` in {path} before the first start, or make it again with --account"));
+    }
+    if genesis.governor.is_none() {
+        warnings.push(format!("there is no governor, so nobody can ever change the validators: add `governor` to {path} before the first start, or make it again with --governor"));
+    }
+    warnings
 }
 
 impl ConfigCommand {
@@ -276,7 +288,7 @@ impl Start {
                 }
             }
         }
-        Ok(dev::stop(node, signals).await)
+        Ok(dev::stop(node, signals, output).await)
     }
 }
 

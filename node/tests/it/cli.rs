@@ -227,6 +227,60 @@ fn a_chain_of_ones_own() {
     assert_eq!(out.matches("WARNING").count(), 2, "{out}");
     assert!(out.contains("--account") && out.contains("--governor"));
 
+    // The keys of the chain that comes without being asked for are public.
+    let (code, out, _) = run(&["init", "--data-dir", "public"]);
+    assert_eq!((code, out.matches("WARNING").count()), (0, 1), "{out}");
+    assert!(cell(&out, "WARNING").contains("everybody can compute"));
+    let (_, out, _) = run(&["init", "--data-dir", "public2", "--json"]);
+    let made: Value = serde_json::from_str(&out).unwrap();
+    let warnings = made["warnings"].as_array().unwrap();
+    assert!(
+        warnings[0].as_str().unwrap().contains("alice, bob"),
+        "{out}"
+    );
+
+    let with_log = |log: &str| {
+        let mut command = slackline();
+        let command = command.args(["config", "check", "--data-dir", "public"]);
+        seen(
+            command
+                .env("SLACKLINE_LOG", log)
+                .current_dir(dir.path())
+                .output()
+                .unwrap(),
+        )
+    };
+    for log in ["inof", "slackline_node=debug", "info,slackline_node=loud"] {
+        let (code, _, err) = with_log(log);
+        assert!(code == 2 && err.contains("SLACKLINE_LOG"), "{err}");
+    }
+    assert_eq!(with_log("").0, 0);
+    let wrong = ["--set", "log.filter=inof"];
+    let (code, _, err) = run(&[&["config", "check", "--data-dir", "public"], &wrong[..]].concat());
+    assert!(code == 2 && err.contains("log.filter"), "{err}");
+
+    // Where programs read the log, it has why the node has ended.
+    let json = [
+        "--set",
+        "log.format=json",
+        "--set",
+        "gossip.listen=/ip4/192.0.2.1/tcp/1",
+    ];
+    let ports = [
+        "--set",
+        "rpc.listen=127.0.0.1:0",
+        "--set",
+        "ops.listen=127.0.0.1:0",
+    ];
+    let start = ["start", "--data-dir", "public"];
+    let (code, _, err) = run(&[&start[..], &json, &ports].concat());
+    let lines = err
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line));
+    let last: Value = lines.last().unwrap();
+    assert_eq!((code, &last["level"]), (2, &"ERROR".into()), "{err}");
+    assert!(last["reason"].as_str().unwrap().contains("gossip"), "{err}");
+
     assert_eq!(run(&["key", "new", "--out", "mine.json"]).0, 0);
     let mine = cell(&run(&["key", "show", "mine.json"]).1, "address").to_owned();
     let init = ["init", "--data-dir", "rich", "--chain-id", "7001"];
