@@ -48,6 +48,7 @@ pub mod ops;
 pub mod producer;
 pub mod rpc;
 pub mod snapshot;
+mod socket;
 pub mod validator;
 pub mod workers;
 

@@ -29,6 +29,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 /// How long connections may take to finish what they are doing when the node stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -213,6 +214,8 @@ pub struct Node {
     ops: Option<SocketAddr>,
     /// Ends what runs beside.
     stopping: watch::Sender<bool>,
+    /// The operators' port, and that of snapshots.
+    beside: JoinSet<()>,
     data_dir: DataDir,
 }
 
@@ -296,8 +299,9 @@ impl Node {
             }
         };
         let (stopping, stop) = watch::channel(false);
+        let mut beside = JoinSet::new();
         if let Some(listener) = snapshot {
-            tokio::spawn(snapshot::serve(listener, chain.clone(), stop.clone()));
+            beside.spawn(snapshot::serve(listener, chain.clone(), stop.clone()));
         }
         let sources = Sources {
             chain: chain.clone(),
@@ -307,7 +311,7 @@ impl Node {
             gossip: gossip.clone(),
         };
         if let Some(listener) = ops {
-            tokio::spawn(ops::serve(listener, sources.clone(), stop));
+            beside.spawn(ops::serve(listener, sources.clone(), stop));
         }
         let (handler_gone, gone) = mpsc::channel(1);
         let handler = Handler::new(
@@ -333,6 +337,7 @@ impl Node {
             gossip,
             ops: ops_address,
             stopping,
+            beside,
             data_dir,
         })
     }
@@ -418,6 +423,8 @@ impl Node {
         {
             tracing::warn!("some connections did not end in time");
         }
+        // They have the chain.
+        while self.beside.join_next().await.is_some() {}
         let _ = tokio::task::spawn_blocking(move || {
             self.rpc.stop();
             self.admission.stop();

@@ -17,14 +17,15 @@
 //! The stream: [`MAGIC`]; parts, each after its length (4 bytes, little-endian), in borsh; a length of 0.
 
 use crate::dev::database;
-use crate::http;
+use crate::http::{self, Peer};
+use crate::socket::Seats;
 use crate::validator::{ValidatorError, is_what_it_commits_to, voters};
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use bytes::Bytes;
 use slackline_consensus::{CertificateError, ValidatorSet, verify_certificate};
 use slackline_executor::proof::{List, list_root};
@@ -38,18 +39,31 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::mpsc::error::SendTimeoutError;
+use tokio::sync::{mpsc, watch};
 
 /// What the stream begins with.
 pub const MAGIC: &[u8; 20] = b"slackline snapshot 1";
-/// Downloads at a time: each keeps RocksDB from dropping what it reads.
+/// Downloads at a time, and of one address: each keeps RocksDB from dropping what it reads.
 const DOWNLOADS: usize = 2;
+const DOWNLOADS_OF_ONE: usize = 1;
 /// How long a client may take to read a part.
 const STALL: Duration = Duration::from_secs(60);
+/// What a client has to read on the whole, in bytes a second: it could take years else, a part at a time.
+const SLOWEST: u64 = 512 << 10;
 /// No part is longer, in bytes: a block with its receipts goes into one.
 const PART_LIMIT: u64 = 256 << 20;
+/// No part of the state is: it ends with the key that takes it over a MiB.
+const STATE_PART_LIMIT: u64 = 4 << 20;
+/// The first byte of such a part, after its length.
+const STATE_TAG: u8 = 1;
+/// How many keys the state may have for each block: more than blocks have the fuel to make, on the whole. Import has as many in memory as there are in all
+/// for each height.
+const KEYS_PER_BLOCK: u64 = 2_000_000;
+/// After how much that was read the database is weighed, in bytes.
+const WEIGH_EVERY: u64 = 64 << 20;
 
 /// A block that a snapshot must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +104,8 @@ pub enum SnapshotError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// It is over the limit.
-    #[error("the snapshot is longer than {0} bytes, which is the limit")]
+    /// It, or the database that is being made of it, is over the limit.
+    #[error("the snapshot, or what is made of it, is larger than {0} bytes, which is the limit")]
     TooLong(u64),
     /// It broke off, or could not be read.
     #[error("the snapshot breaks off: {0}")]
@@ -147,7 +161,8 @@ pub struct Progress {
     pub keys: u64,
 }
 
-/// Makes the database of the node in `dir`, which has none, from a snapshot of the chain that begins with `genesis`, of at most `limit` bytes. It gets its
+/// Makes the database of the node in `dir`, which has none, from a snapshot of the chain that begins with `genesis`; neither of them is of more than `limit`
+/// bytes. It gets its
 /// name when all of it is right, so that an interrupted one leaves no database; what it leaves besides is removed by the next.
 ///
 /// # Errors
@@ -184,7 +199,7 @@ pub fn restore(
     remove()?;
     fs::create_dir_all(&partial).map_err(failed(&partial))?;
     let from = Limited { from, left: limit };
-    let made = build(from, &partial, genesis, trusted, progress).and_then(|verified| {
+    let made = build(from, &partial, genesis, trusted, limit, progress).and_then(|verified| {
         // Fails if there is something in it, as of a node that was started meanwhile.
         fs::rename(partial.join("db"), &to).map_err(failed(&to))?;
         lock.sync_all().map_err(failed(dir))?;
@@ -203,10 +218,11 @@ pub fn restore(
 }
 
 fn build(
-    mut from: impl Read,
+    mut from: Limited<impl Read>,
     dir: &Path,
     genesis: &Genesis,
     trusted: Option<Trusted>,
+    limit: u64,
     mut progress: impl FnMut(Progress),
 ) -> Result<Verified, SnapshotError> {
     let mut magic = [0; MAGIC.len()];
@@ -219,6 +235,15 @@ fn build(
     let rocks = Arc::new(Rocks::open(&dir.join("db"), &options)?);
     let import = Import::new(rocks.clone());
     import.genesis(&checker.genesis)?;
+    let weigh = || match size(dir) {
+        Ok(size) if size > limit => Err(SnapshotError::TooLong(limit)),
+        Ok(_) => Ok(()),
+        Err(source) => Err(SnapshotError::Directory {
+            path: dir.to_owned(),
+            source,
+        }),
+    };
+    let mut weighed = from.left;
     let mut done = Progress::default();
     while let Some(part) = read_part(&mut from)? {
         match part {
@@ -234,16 +259,22 @@ fn build(
             }
             // Whether it is the state shows when all of it is there.
             Part::State(entries) => {
-                import.state(&entries)?;
                 done.keys += entries.len() as u64;
+                checker.state(&entries, done.keys)?;
+                import.state(&entries)?;
             }
+        }
+        if weighed - from.left >= WEIGH_EVERY {
+            weighed = from.left;
+            weigh()?;
         }
         progress(done);
     }
+    weigh()?;
     let head = checker.finish()?;
     let json = serde_json::to_vec(genesis);
     let json = json.map_err(|error| SnapshotError::Format(error.to_string()))?;
-    import.finish(&json, &head)?;
+    import.finish(&json, &head, weigh)?;
     // What was written, read once more.
     Ok(Store::on(rocks, &options)?.verify(0, |_, _| {})?)
 }
@@ -258,9 +289,17 @@ fn read_part(from: &mut impl Read) -> Result<Option<Part>, SnapshotError> {
     if length > PART_LIMIT {
         return Err(SnapshotError::Format(format!("a part of {length} bytes")));
     }
-    let mut bytes = Vec::new();
-    let read = from.take(length).read_to_end(&mut bytes);
-    if read.map_err(SnapshotError::Read)? as u64 != length {
+    let mut tag = [0];
+    from.read_exact(&mut tag).map_err(SnapshotError::Read)?;
+    // Before it is read: what is short as bytes may be many keys.
+    if tag == [STATE_TAG] && length > STATE_PART_LIMIT {
+        let wrong = format!("a part of the state of {length} bytes");
+        return Err(SnapshotError::Format(wrong));
+    }
+    let mut bytes = tag.to_vec();
+    let read = from.take(length - 1).read_to_end(&mut bytes);
+    read.map_err(SnapshotError::Read)?;
+    if bytes.len() as u64 != length {
         return Err(SnapshotError::Read(io::ErrorKind::UnexpectedEof.into()));
     }
     let part = borsh::from_slice(&bytes);
@@ -268,10 +307,29 @@ fn read_part(from: &mut impl Read) -> Result<Option<Part>, SnapshotError> {
         .map_err(|error| SnapshotError::Format(error.to_string()))
 }
 
+/// Bytes of the files in `dir`, some of which may be gone meanwhile.
+fn size(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(found) if found.is_dir() => size(&entry.path())?,
+            Ok(found) => found.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(bytes)
+}
+
 /// Knows the chain as far as it has been read.
 struct Checker {
     genesis: slackline_executor::Block,
     head: Header,
+    /// Keys that the state may have, besides those that blocks bring.
+    first_keys: u64,
+    /// The last key of the state, once it has begun.
+    last_key: Option<Vec<u8>>,
     /// Of the block after the head.
     validators: ValidatorSet,
     trusted: Option<Trusted>,
@@ -289,6 +347,8 @@ impl Checker {
         let mut checker = Checker {
             genesis: chain.block(0)?.ok_or_else(missing)?,
             head: chain.head(),
+            first_keys: KEYS_PER_BLOCK + genesis.accounts.len() as u64,
+            last_key: None,
             validators: voters(&chain.validators(0)?)?,
             trusted,
         };
@@ -296,8 +356,29 @@ impl Checker {
         Ok(checker)
     }
 
+    /// Whether these keys may follow, of which there are `keys` with them. That they are right shows when all are there; until then what is made of
+    /// them takes room.
+    fn state(&mut self, entries: &[(Vec<u8>, Vec<u8>)], keys: u64) -> Result<(), SnapshotError> {
+        let wrong = |reason: &str| Err(SnapshotError::Format(reason.to_owned()));
+        let before = self.last_key.take().unwrap_or_default();
+        let listed = std::iter::once(&before).chain(entries.iter().map(|(key, _)| key));
+        if !listed.is_sorted_by(|one, next| one < next) {
+            return wrong("the keys of the state do not rise");
+        }
+        let most = self.head.height.saturating_mul(KEYS_PER_BLOCK);
+        if keys > most.saturating_add(self.first_keys) {
+            return wrong("the state has more keys than its blocks can have made");
+        }
+        self.last_key = Some(entries.last().map_or(before, |(key, _)| key.clone()));
+        Ok(())
+    }
+
     /// Makes `stored` the head.
     fn block(&mut self, stored: &StoredBlock) -> Result<(), SnapshotError> {
+        if self.last_key.is_some() {
+            let wrong = "blocks follow the state".to_owned();
+            return Err(SnapshotError::Format(wrong));
+        }
         let (block, height) = (&stored.block, self.head.height + 1);
         let wrong = |reason: &str| SnapshotError::Block {
             height,
@@ -395,26 +476,33 @@ impl<R: Read> Read for Limited<R> {
 #[derive(Clone)]
 struct Served {
     chain: Arc<Chain>,
-    downloads: Arc<Semaphore>,
+    downloads: Arc<Seats>,
     stop: watch::Receiver<bool>,
+    /// Closed when no download is left.
+    alive: mpsc::Sender<()>,
 }
 
 /// Serves snapshots of `chain`, at `/snapshot`, until `stop` says so.
 pub async fn serve(listener: TcpListener, chain: Arc<Chain>, stop: watch::Receiver<bool>) {
+    let (alive, mut gone) = mpsc::channel(1);
     let router = Router::new()
         .route("/snapshot", get(snapshot))
         .with_state(Served {
             chain,
-            downloads: Arc::new(Semaphore::new(DOWNLOADS)),
+            downloads: Seats::new(DOWNLOADS, DOWNLOADS_OF_ONE),
             stop: stop.clone(),
+            alive,
         });
     http::serve(listener, router, stop).await;
+    gone.recv().await;
 }
 
-async fn snapshot(State(served): State<Served>) -> Response {
+async fn snapshot(State(served): State<Served>, Extension(peer): Extension<Peer>) -> Response {
     let unavailable = |text: String| (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
-    let Ok(permit) = served.downloads.try_acquire_owned() else {
-        return unavailable(format!("{DOWNLOADS} others are downloading: try again\n"));
+    let Some(seat) = served.downloads.take(peer.0) else {
+        return unavailable(format!(
+            "{DOWNLOADS} others are downloading, or one at this address: try again\n"
+        ));
     };
     let chain = served.chain;
     // The first part now: what cannot be served says so in the status.
@@ -430,7 +518,12 @@ async fn snapshot(State(served): State<Served>) -> Response {
     };
     tracing::info!(height = export.head().height, "a snapshot is downloaded");
     let (parts, mut body) = mpsc::channel(1);
-    tokio::spawn(send(export, first, parts, served.stop, permit));
+    let sending = send(export, first, parts, served.stop);
+    let held = (seat, served.alive);
+    tokio::spawn(async move {
+        sending.await;
+        drop(held);
+    });
     let body = futures::stream::poll_fn(move |context| body.poll_recv(context));
     let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
     (kind, Body::from_stream(body)).into_response()
@@ -446,29 +539,40 @@ fn framed(export: &mut Export) -> Result<(Bytes, bool), StoreError> {
     Ok((framed.into(), part.is_some()))
 }
 
+/// How long a client that has read so many bytes may have taken for them, and for the next part.
+fn allowed(read: u64) -> Duration {
+    STALL + Duration::from_millis(read.saturating_mul(1_000) / SLOWEST)
+}
+
 /// Ends when the client does, or takes too long: what is left out is missed by it.
 async fn send(
     mut export: Export,
     (first, mut more): (Bytes, bool),
     parts: mpsc::Sender<io::Result<Bytes>>,
     mut stop: watch::Receiver<bool>,
-    _permit: OwnedSemaphorePermit,
 ) {
+    let (began, mut read) = (Instant::now(), 0);
     let mut next = Ok([&MAGIC[..], &first].concat().into());
     loop {
         let ended = next.is_err();
+        let bytes = next.as_ref().map_or(0, |bytes: &Bytes| bytes.len() as u64);
+        let patience = allowed(read).saturating_sub(began.elapsed()).min(STALL);
         let sent = tokio::select! {
-            sent = parts.send_timeout(next, STALL) => sent.is_ok(),
-            _ = stop.wait_for(|stop| *stop) => false,
+            sent = parts.send_timeout(next, patience) => sent,
+            _ = stop.wait_for(|stop| *stop) => return,
         };
-        if !sent || ended || !more {
+        if let Err(SendTimeoutError::Timeout(_)) = &sent {
+            tracing::info!(bytes = read, "a download of a snapshot is too slow");
+        }
+        if sent.is_err() || ended || !more {
             return;
         }
-        let read = tokio::task::spawn_blocking(move || {
+        read += bytes;
+        let framing = tokio::task::spawn_blocking(move || {
             let framed = framed(&mut export);
             (export, framed)
         });
-        let Ok((back, framed)) = read.await else {
+        let Ok((back, framed)) = framing.await else {
             return;
         };
         export = back;
@@ -484,6 +588,112 @@ async fn send(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::home::{self, Allocation};
+
+    /// What [`restore`] says to this after [`MAGIC`], on a chain of nothing but its genesis.
+    fn refused(stream: &[u8], limit: u64) -> SnapshotError {
+        let dir = tempfile::tempdir().expect("a directory");
+        let home = home::alone(dir.path(), 7, Allocation::dev()).expect("random numbers");
+        let stream = [&MAGIC[..], stream].concat();
+        let made = restore(&stream[..], dir.path(), &home.genesis, None, limit, |_| {});
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0);
+        made.expect_err("it is no snapshot")
+    }
+
+    fn stream(parts: &[Part]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for part in parts {
+            let part = encode(part);
+            bytes.extend((part.len() as u32).to_le_bytes());
+            bytes.extend(part);
+        }
+        bytes.extend([0; 4]);
+        bytes
+    }
+
+    fn state(keys: impl IntoIterator<Item = u32>) -> Part {
+        let entry = |key: u32| (key.to_be_bytes().to_vec(), Vec::new());
+        Part::State(keys.into_iter().map(entry).collect())
+    }
+
+    #[test]
+    fn what_cannot_be_a_snapshot_is_refused_before_it_takes_room() {
+        assert_eq!(encode(&state([])).first(), Some(&STATE_TAG));
+        // By its length, of which nothing follows.
+        let length = (STATE_PART_LIMIT as u32 + 1).to_le_bytes();
+        let long = refused(&[&length[..], &[STATE_TAG]].concat(), u64::MAX);
+        assert!(long.to_string().contains("a part of the state"), "{long}");
+        for parts in [
+            &[state([1, 3, 2])][..],
+            &[state([1, 1])],
+            &[state([1, 2]), state([2])],
+        ] {
+            let error = refused(&stream(parts), u64::MAX);
+            assert!(error.to_string().contains("do not rise"), "{error}");
+        }
+        let blocks = [StoredBlock {
+            block: dev_block(),
+            receipts: Vec::new(),
+            certificate: Vec::new(),
+        }];
+        let error = refused(
+            &stream(&[state([1]), Part::Blocks(blocks.into())]),
+            u64::MAX,
+        );
+        assert!(error.to_string().contains("follow the state"), "{error}");
+        // The limit is one of the database, too.
+        let keys = stream(&[state(0..200_000)]);
+        let error = refused(&keys, MAGIC.len() as u64 + keys.len() as u64);
+        assert!(matches!(error, SnapshotError::TooLong(_)), "{error}");
+    }
+
+    fn dev_block() -> slackline_executor::Block {
+        let dir = tempfile::tempdir().expect("a directory");
+        let chain = Chain::open(dir.path(), &crate::dev::dev_genesis(0), Mode::Slacked);
+        let block = chain.expect("a chain").block(0).expect("readable");
+        block.expect("its genesis")
+    }
+
+    #[test]
+    fn a_state_of_more_keys_than_its_blocks_can_have_made_is_none() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let home = home::alone(dir.path(), 7, Allocation::dev()).expect("random numbers");
+        let made = Checker::new(dir.path(), &home.genesis, None);
+        let mut checker = made.expect("a chain");
+        let accounts = home.genesis.accounts.len() as u64;
+        let most = KEYS_PER_BLOCK + accounts;
+        let mut keys = |key: u8, keys: u64| checker.state(&[(vec![key], Vec::new())], keys);
+        keys(1, most).expect("as many as there may be");
+        let error = keys(2, most + 1).expect_err("one more");
+        assert!(error.to_string().contains("more keys"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn one_address_gets_one_snapshot_at_a_time() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let chain = Chain::open(dir.path(), &crate::dev::dev_genesis(0), Mode::Slacked);
+        let (_stopping, stop) = watch::channel(false);
+        let served = Served {
+            chain: Arc::new(chain.expect("a chain")),
+            downloads: Seats::new(DOWNLOADS, DOWNLOADS_OF_ONE),
+            stop,
+            alive: mpsc::channel(1).0,
+        };
+        let peer = |last| Peer([10, 0, 0, last].into());
+        let held = served.downloads.take(peer(1).0).expect("a seat");
+        let ask = |peer| snapshot(State(served.clone()), Extension(peer));
+        assert_eq!(ask(peer(1)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(ask(peer(2)).await.status(), StatusCode::OK);
+        drop(held);
+        assert_eq!(ask(peer(1)).await.status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn who_reads_slowly_is_not_waited_for() {
+        assert_eq!(allowed(0), STALL);
+        assert_eq!(allowed(60 * SLOWEST), STALL + Duration::from_secs(60));
+        assert!(allowed(u64::MAX) > STALL);
+    }
 
     #[test]
     fn a_stream_over_the_limit_is_not_read_on() {

@@ -211,30 +211,41 @@ impl Import {
     }
 
     /// Computes the tree; if the state has the root that `head`, the last block's header, commits to, the database becomes a store of that height
-    /// and of the chain that `genesis` is of.
+    /// and of the chain that `genesis` is of. The tree is larger than the keys that it is made of, and whether they are right shows at its end: `goes_on` is
+    /// asked in between, and ends it by an error.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Damaged`] if the root is another one, or if the database fails.
-    pub fn finish(self, genesis: &[u8], head: &Header) -> Result<(), StoreError> {
-        let root = self.tree(head.height, TREE_KEYS)?;
+    /// [`StoreError::Damaged`] if the root is another one, if the database fails, or those of `goes_on`.
+    pub fn finish<E: From<StoreError>>(
+        self,
+        genesis: &[u8],
+        head: &Header,
+        goes_on: impl FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let root = self.tree(head.height, TREE_KEYS, goes_on)?;
         if root != head.state_root {
-            return Err(StoreError::Damaged(format!(
-                "at height {}, the state has root {root}, the header {}",
-                head.height, head.state_root
-            )));
+            let (height, expected) = (head.height, head.state_root);
+            let wrong =
+                format!("at height {height}, the state has root {root}, the header {expected}");
+            return Err(StoreError::Damaged(wrong).into());
         }
         let mut batch = store::new_chain(genesis);
         batch.put(Family::Meta, *b"head", encode(head));
         for name in ["oldest", "pruned"] {
             batch.put(Family::Meta, name.as_bytes(), head.height.to_le_bytes());
         }
-        self.backend.write(&batch)
+        Ok(self.backend.write(&batch)?)
     }
 
     /// The tree grows by about `at_a_time` keys, in steps of a version each, so that not all of it is in memory; the last one is of `height`.
     /// Trees of lower versions are not kept.
-    fn tree(&self, height: u64, at_a_time: u64) -> Result<Hash, StoreError> {
+    fn tree<E: From<StoreError>>(
+        &self,
+        height: u64,
+        at_a_time: u64,
+        mut goes_on: impl FnMut() -> Result<(), E>,
+    ) -> Result<Hash, E> {
         let view = self.backend.view()?;
         let all = (Bound::Unbounded, Bound::Unbounded);
         let mut cursor = view.walk(Family::State, all, false)?;
@@ -268,6 +279,7 @@ impl Import {
             let mut batch = Batch::default();
             update.replace_in_batch(&mut batch);
             self.backend.write(&batch)?;
+            goes_on()?;
             if version == height {
                 return Ok(root);
             }
@@ -283,6 +295,25 @@ mod tests {
     use slackline_proof::{key_hash, value_digest};
 
     #[test]
+    fn making_the_tree_can_be_given_up() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let rocks = Rocks::open(dir.path(), &StoreOptions::laptop()).expect("a database");
+        let entries: Vec<_> = (0..50).map(|key| (vec![key], Vec::new())).collect();
+        let import = Import::new(Arc::new(rocks));
+        import.state(&entries).expect("written");
+        let mut steps = 0;
+        let given_up = import.tree(9, 10, || {
+            steps += 1;
+            match steps {
+                3 => Err(StoreError::Damaged("enough".to_owned())),
+                _ => Ok(()),
+            }
+        });
+        given_up.expect_err("enough");
+        assert_eq!(steps, 3);
+    }
+
+    #[test]
     fn a_tree_that_grew_in_steps_is_that_which_was_made_at_once() {
         let made = |keys: u8, height: u64, at_a_time: u64| {
             let dir = tempfile::tempdir().expect("a directory");
@@ -290,7 +321,8 @@ mod tests {
             let entries: Vec<_> = (0..keys).map(|key| (vec![key], vec![key; 3])).collect();
             let import = Import::new(Arc::new(rocks.clone()));
             import.state(&entries).expect("written");
-            let root = import.tree(height, at_a_time).expect("a tree");
+            let root = import.tree(height, at_a_time, || Ok::<_, StoreError>(()));
+            let root = root.expect("a tree");
             let leaves = entries.iter();
             let leaves = leaves.map(|(key, value)| (key_hash(key).0, value_digest(value)));
             assert_eq!(root, tree::root_of(leaves.collect()));

@@ -101,7 +101,7 @@ pub(crate) struct Download {
     /// A block that the snapshot must have. Without one, whoever holds enough keys of validators of the past can make up another chain.
     #[arg(long, value_name = "HEIGHT:HASH")]
     trusted: Option<Trusted>,
-    /// Give up a snapshot that is longer, in GiB: whoever sends it could fill the disk. The database takes about as much.
+    /// Give up a snapshot that is longer, or makes a larger database, in GiB: whoever sends it could fill the disk.
     #[arg(long, value_name = "GIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..1 << 20))]
     limit: u64,
 }
