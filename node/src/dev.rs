@@ -3,11 +3,10 @@
 //! A data directory has two entries: `genesis.json`, written first and never changed, and `db`, the chain's database.
 //! A node that is started on the directory again reads the one and goes on with the other.
 
-use crate::keys::Key;
+use crate::keys::{Key, sync_name};
 use crate::producer::now_ms;
 use sha2::{Digest, Sha256};
 use slackline_executor::{Address, Genesis, GenesisAccount};
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -125,8 +124,7 @@ fn write_new(dir: &Path, path: &Path, genesis: &Genesis) -> io::Result<()> {
     file.write_all(b"\n")?;
     file.as_file().sync_all()?;
     file.persist_noclobber(path)?;
-    // The directory's entry, too.
-    File::open(dir)?.sync_all()
+    sync_name(path)
 }
 
 #[cfg(test)]

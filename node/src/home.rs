@@ -12,7 +12,7 @@
 
 use crate::config::{CONFIG_FILE, Config, ConfigError};
 use crate::dev::{DEV_BALANCE, DEV_CHAIN_ID, DEV_NAMES, dev_key};
-use crate::keys::{Key, KeyError};
+use crate::keys::{Key, KeyError, sync_name};
 use crate::producer::now_ms;
 use slackline_executor::{
     Address, Genesis, GenesisAccount, ProtocolParams, Validator, check_validators,
@@ -25,6 +25,8 @@ use std::path::{Path, PathBuf};
 pub const VALIDATOR_KEY: &str = "validator_key.json";
 /// Name of the key file of the node.
 pub const NODE_KEY: &str = "node_key.json";
+/// What validators have that nobody gives another power.
+pub const VALIDATOR_POWER: u64 = 10;
 const GENESIS: &str = "genesis.json";
 
 /// Why a directory could not be made or read.
@@ -100,6 +102,23 @@ fn write_new(path: &Path, text: &str) -> Result<(), HomeError> {
     })
 }
 
+/// Writes a genesis to a new file, and syncs it and its name.
+///
+/// # Errors
+///
+/// See [`HomeError`]; what exists is left as it is.
+pub fn write_genesis(path: &Path, genesis: &Genesis) -> Result<(), HomeError> {
+    let text = serde_json::to_string_pretty(genesis).map_err(|error| HomeError::Genesis {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+    write_new(path, &(text + "\n"))?;
+    sync_name(path).map_err(|source| HomeError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 impl Home {
     /// Writes everything but data into a directory that has nothing of the kind yet.
     ///
@@ -123,14 +142,12 @@ impl Home {
             key.write(&path.join(VALIDATOR_KEY))?;
         }
         write_new(&path.join(CONFIG_FILE), &self.config.to_toml()?)?;
-        let genesis = path.join(GENESIS);
-        let text =
-            serde_json::to_string_pretty(&self.genesis).map_err(|error| HomeError::Genesis {
-                path: genesis.clone(),
-                reason: error.to_string(),
-            })?;
         // Last: a directory without it is not one.
-        write_new(&genesis, &(text + "\n"))
+        write_genesis(&path.join(GENESIS), &self.genesis)?;
+        sync_name(path).map_err(|source| HomeError::Io {
+            path: path.clone(),
+            source,
+        })
     }
 
     /// Reads the directory, with settings that go over the file's.
@@ -197,21 +214,24 @@ impl Allocation {
     }
 }
 
-fn genesis(chain_id: u64, validators: &[Key], allocation: Allocation) -> Genesis {
+/// What a chain begins with that begins now; the first of the validators gets what its genesis block earns.
+pub fn genesis(chain_id: u64, validators: Vec<Validator>, allocation: Allocation) -> Genesis {
     let Allocation { accounts, governor } = allocation;
+    let first = validators.first();
     Genesis {
         chain_id,
         timestamp_ms: now_ms(),
-        proposer: validators.first().map(Key::address).unwrap_or_default(),
+        proposer: first.map_or_else(Address::default, |first| Address::of_key(&first.key)),
         governor,
         accounts,
-        validators: validators
-            .iter()
-            .map(|key| Validator {
-                key: key.public(),
-                power: 10,
-            })
-            .collect(),
+        validators,
+    }
+}
+
+fn validator(key: &Key) -> Validator {
+    Validator {
+        key: key.public(),
+        power: VALIDATOR_POWER,
     }
 }
 
@@ -225,7 +245,7 @@ pub fn alone(path: &Path, chain_id: u64, allocation: Allocation) -> Result<Home,
     Ok(Home {
         path: path.to_owned(),
         config: Config::default(),
-        genesis: genesis(chain_id, std::slice::from_ref(&key), allocation),
+        genesis: genesis(chain_id, vec![validator(&key)], allocation),
         node_key: Key::generate()?,
         validator_key: Some(key),
     })
@@ -240,11 +260,8 @@ pub fn alone(path: &Path, chain_id: u64, allocation: Allocation) -> Result<Home,
 pub fn testnet(path: &Path, count: u16, base_port: u16) -> Result<Vec<Home>, HomeError> {
     let keys = (0..count).map(|_| Ok((Key::generate()?, Key::generate()?)));
     let keys: Vec<(Key, Key)> = keys.collect::<Result<_, KeyError>>()?;
-    let validators: Vec<Key> = keys
-        .iter()
-        .map(|(validator, _)| validator.clone())
-        .collect();
-    let genesis = genesis(DEV_CHAIN_ID, &validators, Allocation::dev());
+    let validators = keys.iter().map(|(key, _)| validator(key)).collect();
+    let genesis = genesis(DEV_CHAIN_ID, validators, Allocation::dev());
     let port = |n: u16, offset: u16| base_port + 10 * n + offset;
     let address = |n: u16, offset: u16| format!("/ip4/127.0.0.1/tcp/{}", port(n, offset));
     let homes = keys.into_iter().zip(0..).map(|((validator, node), n)| {

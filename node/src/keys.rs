@@ -167,7 +167,7 @@ impl Key {
         Ok(key)
     }
 
-    /// Writes the key to a new file that only its owner may read (mode 0600 on Unix), and syncs it.
+    /// Writes the key to a new file that only its owner may read (mode 0600 on Unix), and syncs it and its name.
     ///
     /// # Errors
     ///
@@ -196,8 +196,17 @@ impl Key {
         let mut out = options.open(path).map_err(failed)?;
         out.write_all(text.as_bytes())
             .and_then(|()| out.sync_all())
+            .and_then(|()| sync_name(path))
             .map_err(failed)
     }
+}
+
+/// Syncs the directory that `path` is in: what is new there could be gone with the power else, however synced it is itself.
+pub(crate) fn sync_name(path: &Path) -> io::Result<()> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -211,6 +220,9 @@ mod tests {
         let key = Key::generate().expect("random numbers");
         key.write(&path).expect("written");
         assert_eq!(Key::read(&path).expect("read").public(), key.public());
+        for named in ["", "a", "/a", "/", path.to_str().expect("text")] {
+            sync_name(Path::new(named)).expect(named);
+        }
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
