@@ -9,6 +9,7 @@ mod contract;
 mod db;
 mod dev;
 mod gas;
+mod genesis;
 mod inspect;
 mod key;
 mod load;
@@ -67,6 +68,9 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Make the directory of a node with a chain of its own.
     Init(start::Init),
+    /// Put the genesis of several operators' chain together, or check it.
+    #[command(subcommand)]
+    Genesis(genesis::Genesis),
     /// Run the node of a directory, with the other validators of its chain.
     Start(start::Start),
     /// Check or print the settings of a node.
@@ -153,6 +157,7 @@ fn run(cli: Cli, is_node: bool, output: &Output) -> anyhow::Result<ExitCode> {
         match cli.command {
             Command::Dev(command) => command.run(output).await,
             Command::Init(command) => command.run(output),
+            Command::Genesis(command) => command.run(output),
             Command::Start(command) => {
                 let home = command.home()?;
                 command.run(home, output).await

@@ -84,7 +84,7 @@ pub(crate) struct Testnet {
     base_port: u16,
 }
 
-fn allocation(text: &str) -> Result<(String, u128), String> {
+pub(super) fn allocation(text: &str) -> Result<(String, u128), String> {
     let (account, amount) = text
         .rsplit_once('=')
         .ok_or_else(|| "expected ACCOUNT=AMOUNT".to_owned())?;

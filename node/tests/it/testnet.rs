@@ -373,4 +373,83 @@ fn a_directory_is_made_once_and_checked() {
     };
     assert_eq!(code, Some(0), "{out}{err}");
     assert_eq!(node.signal("-TERM").code(), Some(0));
+    assert!(signed() >= running);
+    // It ends where it is told to, and has signed for no height after that.
+    let last = (signed() + 3).to_string();
+    for _ in 0..2 {
+        let mut command = slackline();
+        command
+            .args([
+                "start",
+                "--print-json",
+                "--halt-height",
+                &last,
+                "--data-dir",
+            ])
+            .arg(&home)
+            .args(free);
+        let node = Dev::spawn(command.env("SLACKLINE_LOG", "warn").stderr(Stdio::piped()));
+        let (code, said) = node.end();
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(signed().to_string(), last);
+    }
+    let (_, stats, _) = run(&["db", "stats", "--json"]);
+    let stats: Value = serde_json::from_str(&stats).unwrap();
+    assert_eq!(stats["height"].to_string(), last);
+}
+
+/// Each operator makes a directory, one puts the genesis together, all take it: they are on one chain.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_genesis_is_put_together_from_the_operators_keys() {
+    let testnet = Testnet::new(4);
+    let run = |args: &[&str]| {
+        let mut command = slackline();
+        let out = command.args(args).current_dir(testnet.dir.path());
+        let out = out.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (out.status.code(), text(out.stdout), text(out.stderr))
+    };
+    let mut args: Vec<String> = Vec::new();
+    for home in &testnet.homes {
+        let key = home.join("validator_key.json");
+        let (_, shown, _) = run(&["key", "show", "--json", key.to_str().unwrap()]);
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        let key = shown["public_key"].as_str().unwrap();
+        args.extend(["--validator".to_owned(), format!("{key}=7")]);
+    }
+    let alice = address("alice").to_string();
+    let account = format!("{alice}=1_000_000_000_000");
+    let assemble = ["genesis", "assemble", "--json", "--chain-id", "7001"];
+    let others = ["--account", &account, "--governor", &alice];
+    let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
+    args.splice(0..0, assemble.into_iter().chain(others));
+    let (code, made, err) = run(&args);
+    assert_eq!(code, Some(0), "{err}");
+    let made: Value = serde_json::from_str(&made).unwrap();
+    assert!(made["warnings"][0].as_str().unwrap().contains("alice"));
+    // Never over another one; and not one that cannot work.
+    let (code, _, err) = run(&args);
+    assert!(code == Some(2) && err.contains("exists"), "{err}");
+    let twice = [&args[..], &args[args.len() - 2..], &["--out", "other.json"]].concat();
+    let (code, _, err) = run(&twice);
+    assert!(code == Some(2) && err.contains("listed twice"), "{err}");
+    assert!(!testnet.dir.path().join("other.json").exists());
+
+    let (code, checked, err) = run(&["genesis", "check", "--json", "genesis.json"]);
+    assert_eq!(code, Some(0), "{err}");
+    let checked: Value = serde_json::from_str(&checked).unwrap();
+    assert_eq!(checked, made);
+    for home in &testnet.homes {
+        let genesis = testnet.dir.path().join("genesis.json");
+        std::fs::copy(genesis, home.join("genesis.json")).unwrap();
+    }
+    let nodes = testnet.up();
+    for node in &nodes {
+        let client = client(&node.url());
+        assert_eq!(made["block_0"], block(&client, 0).await.to_string());
+        block(&client, 2).await;
+    }
+    let validators = client(&nodes[0].url()).get_validators(None).await.unwrap();
+    assert_eq!(validators.len(), 4);
+    assert!(validators.iter().all(|validator| validator.power == 7));
 }
