@@ -556,7 +556,9 @@ fn spawn_handlers<A: Application>(
                     }
                 }
                 if let Err(fatal) = result {
-                    reporter.stopped(&fatal);
+                    let (height, round) = (state.next(), state.round);
+                    tracing::error_span!("deciding", %height, round)
+                        .in_scope(|| reporter.stopped(&fatal));
                     return;
                 }
             }

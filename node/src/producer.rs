@@ -655,8 +655,10 @@ impl<L: Ledger> Shared<L> {
     }
 
     fn fail(&self, reason: String) {
+        let height = self.ledger.head().height;
         let state = self.lock();
         tracing::error!(
+            height,
             reason,
             "block production has failed; nothing is accepted any more"
         );

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::malachite::{CommitCertificate, Next, Reply};
 use crate::state::{Fatal, State};
 use malachite_channel::app::types::MisbehaviorEvidence;
+use tracing::field::display;
 
 pub(crate) fn handle<A: Application>(
     state: &mut State<A>,
@@ -16,10 +17,12 @@ pub(crate) fn handle<A: Application>(
 ) -> Result<(), Fatal> {
     let height = certificate.height;
     for (validator, proposals) in evidence.proposals.iter() {
-        tracing::warn!(%height, %validator, count = proposals.len(), "signed two proposals for one round");
+        let round = proposals.first().map(|(one, _)| display(one.round));
+        tracing::warn!(%height, round, %validator, count = proposals.len(), "signed two proposals for one round");
     }
     for (validator, votes) in evidence.votes.iter() {
-        tracing::warn!(%height, %validator, count = votes.len(), "signed two votes for one round");
+        let round = votes.first().map(|(one, _)| display(one.round));
+        tracing::warn!(%height, round, %validator, count = votes.len(), "signed two votes for one round");
     }
     if height != state.head {
         return Err(Fatal::Gap {
