@@ -66,6 +66,11 @@ pub trait Application: Send + Sync + 'static {
     /// If the disk does not say.
     fn head(&self) -> Result<u64, Self::Error>;
 
+    /// The height after which it is to stop, if it is: nothing is signed for the next one.
+    fn last(&self) -> Option<u64> {
+        None
+    }
+
     /// Height of the first block after the genesis block that [`decided`](Self::decided) still has; 1 if none was dropped.
     ///
     /// # Errors

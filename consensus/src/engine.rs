@@ -555,6 +555,11 @@ fn spawn_handlers<A: Application>(
                         break;
                     }
                 }
+                if let Err(Fatal::Last { height }) = result {
+                    tracing::info!(height, "consensus ends, as it is the last height for it");
+                    reporter.told_to_stop();
+                    return;
+                }
                 if let Err(fatal) = result {
                     let (height, round) = (state.next(), state.round);
                     tracing::error_span!("deciding", %height, round)

@@ -25,6 +25,9 @@ pub(crate) enum Fatal {
         doing: &'static str,
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// On purpose: see [`Application::last`].
+    #[error("height {height} was to be the last")]
+    Last { height: u64 },
     #[error("blocks that are not decided cannot be kept")]
     Undecided(#[from] UndecidedError),
     #[error("the certificate of height {height} does not encode or decode")]
@@ -136,6 +139,14 @@ impl<A: Application> State<A> {
     /// The height that is being decided.
     pub(crate) fn next(&self) -> Height {
         Height(self.head.0 + 1)
+    }
+
+    /// Fails if no other height is to be begun.
+    pub(crate) fn goes_on(&self) -> Result<(), Fatal> {
+        match self.app.last() {
+            Some(last) if self.head.0 >= last => Err(Fatal::Last { height: last }),
+            _ => Ok(()),
+        }
     }
 
     /// How to decide the next height.

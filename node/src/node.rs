@@ -54,6 +54,8 @@ pub struct ConsensusSetup {
     pub validator_key: Option<Key>,
     /// How transactions get to the others.
     pub gossip: config::Gossip,
+    /// The height after which it stops, if it is to.
+    pub halt_height: Option<u64>,
 }
 
 /// What a node is started with.
@@ -291,10 +293,13 @@ impl Node {
                     node_key: setup.node_key.signing().clone(),
                     consensus_key: setup.validator_key.map(|key| key.signing().clone()),
                 };
+                let last = setup.halt_height;
                 let validator = Validator::new(chain.clone(), producer.clone(), metrics.clone());
+                let validator = validator.until(last);
                 let started = Consensus::start(setup.config, identity, Arc::new(validator));
                 let handle = Arc::new(started.await?);
-                tokio::spawn(watch_consensus(handle.clone(), producer.clone()));
+                let watched = (handle.clone(), producer.clone(), chain.clone());
+                tokio::spawn(watch_consensus(watched, last));
                 (Some(handle), Some(gossip))
             }
         };
@@ -547,11 +552,21 @@ fn is_junk(error: &AdmitError) -> bool {
 }
 
 /// Nothing is accepted once consensus has stopped.
-async fn watch_consensus(handle: Arc<Handle>, producer: Arc<Producer<Chain>>) {
+async fn watch_consensus(
+    (handle, producer, chain): (Arc<Handle>, Arc<Producer<Chain>>, Arc<Chain>),
+    last: Option<u64>,
+) {
     let mut health = handle.watch_health();
     drop(handle);
     let bad = health.wait_for(|health| *health != slackline_consensus::Health::Ok);
-    let reason = match bad.await.as_deref() {
+    let bad = bad.await;
+    let height = chain.head().height;
+    drop(chain);
+    let reason = match bad.as_deref() {
+        // It has stopped because it was to.
+        Ok(slackline_consensus::Health::Stopped(_)) if last.is_some_and(|last| height >= last) => {
+            return producer.refuse_more();
+        }
         Ok(slackline_consensus::Health::Stopped(reason)) => {
             format!("consensus has stopped: {reason}")
         }

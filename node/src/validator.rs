@@ -60,6 +60,7 @@ pub struct Validator {
     producer: Arc<Producer<Chain>>,
     metrics: Arc<Metrics>,
     executed: Mutex<HashMap<Hash, Executed>>,
+    last: Option<u64>,
 }
 
 impl Validator {
@@ -74,7 +75,13 @@ impl Validator {
             producer,
             metrics,
             executed: Mutex::default(),
+            last: None,
         }
+    }
+
+    /// Decides on nothing after the block at that height, if there is one.
+    pub fn until(self, last: Option<u64>) -> Validator {
+        Validator { last, ..self }
     }
 
     fn executed(&self) -> MutexGuard<'_, HashMap<Hash, Executed>> {
@@ -155,6 +162,10 @@ impl Application for Validator {
 
     fn head(&self) -> Result<u64, ValidatorError> {
         Ok(self.chain.head().height)
+    }
+
+    fn last(&self) -> Option<u64> {
+        self.last
     }
 
     fn oldest(&self) -> Result<u64, ValidatorError> {

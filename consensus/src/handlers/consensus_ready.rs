@@ -10,6 +10,7 @@ pub(crate) fn handle<A: Application>(
     state: &mut State<A>,
     reply: Reply<(Height, HeightParams<Context>)>,
 ) -> Result<(), Fatal> {
+    state.goes_on()?;
     tracing::info!(height = %state.next(), "consensus starts");
     answer(reply, (state.next(), state.params()));
     Ok(())

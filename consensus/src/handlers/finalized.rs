@@ -30,6 +30,7 @@ pub(crate) fn handle<A: Application>(
             head: state.head.0,
         });
     }
+    state.goes_on()?;
     answer(reply, Next::Start(state.next(), state.params()));
     Ok(())
 }

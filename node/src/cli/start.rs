@@ -45,6 +45,9 @@ pub(crate) struct Init {
 pub(crate) struct Start {
     #[command(flatten)]
     settings: Settings,
+    /// End, with 0, once the block at this height is on disk: nothing is signed for the next one. For upgrades that all validators make at once.
+    #[arg(long, env = "SLACKLINE_HALT_HEIGHT", value_name = "HEIGHT")]
+    halt_height: Option<u64>,
     /// Describe the node as one line of JSON instead of text.
     #[arg(long)]
     print_json: bool,
@@ -203,7 +206,7 @@ impl Start {
         Ok(Home::read(&self.settings.data_dir, &self.settings.set)?)
     }
 
-    /// Runs until a signal comes (0) or the node fails (1). After a safety failure it goes on, to say so, until a signal comes (1).
+    /// Runs until a signal comes or the last height is over (0), or the node fails (1). After a safety failure it goes on, to say so, until a signal comes (1).
     pub(crate) async fn run(self, home: Home, output: &Output) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::catch().context("cannot catch signals")?;
         let config = home.config;
@@ -229,6 +232,7 @@ impl Start {
                 node_key: home.node_key,
                 validator_key: home.validator_key,
                 gossip: config.gossip,
+                halt_height: self.halt_height,
             }),
         };
         let node = Node::start(node).await.map_err(|error| {
@@ -279,6 +283,11 @@ impl Start {
             signal = signals.next() => tracing::info!(signal, "stopping; once more to stop at once"),
             // The node has said why.
             _ = health.wait_for(|health| *health != Health::Running) => {
+                if let Some(last) = self.halt_height
+                    && *node.health().borrow() == Health::Stopping
+                {
+                    tracing::info!(height = last, "stopping: it was to be the last");
+                }
                 let unsafe_ = node.consensus().is_some_and(|consensus| {
                     matches!(consensus.health(), slackline_consensus::Health::SafetyFailure(_))
                 });
