@@ -2,8 +2,8 @@
 """Compares the operators' files with the code: `python3 deploy/check.py`, from anywhere. Needs nothing but Python 3.9.
 
 It fails if
-- a metric `slackline_*` in alerts.yml, grafana/dashboard.json or docs/operating.md is not registered in node/src/metrics.rs,
-  or one that is registered is not in docs/operating.md;
+- a metric `slackline_*` or `process_*` in alerts.yml, grafana/dashboard.json or docs/operating.md is not registered in node/src/metrics.rs
+  nor written in node/src/process.rs, or one that is registered is not in docs/operating.md;
 - a setting (`section.name`, or `SLACKLINE_SECTION__NAME`) in docs/operating.md or a file here is not one of
   node/src/config.rs, or one of those is not in docs/operating.md;
 - an alert is not explained in docs/operating.md, or a file does not parse.
@@ -96,7 +96,10 @@ def metrics():
     # Written by hand.
     for name in re.findall(r'\bhistogram\(\s*&mut [a-z_]+,\s*"([a-z_0-9]+)"', text):
         names[name] = "histogram"
-    return names
+    written = re.findall(r'\("(process_[a-z_]+)", "(gauge|counter)"\)', read("node/src/process.rs"))
+    if not written:
+        sys.exit("node/src/process.rs: its metrics were not understood; change deploy/check.py with it")
+    return names | dict(written)
 
 
 def samples(names):
@@ -142,7 +145,7 @@ def check_metrics(names):
         text = path.read_text()
         where = path.relative_to(ROOT)
         allowed = known | (set(names) if path == RUNBOOK else set())
-        for name in sorted(set(re.findall(r"(?<![\w:/.-])slackline_[a-z0-9_]+", text)) - ignored):
+        for name in sorted(set(re.findall(r"(?<![\w:/.-])(?:slackline|process)_[a-z0-9_]+", text)) - ignored):
             if name not in allowed:
                 problem(f"{where}: there is no metric {name}")
         for name in sorted(set(re.findall(r"\bmalachitebft_([a-z_]+)", text))) if engine else []:
@@ -244,7 +247,7 @@ def check_running(prometheus):
             problem(f"{where}: {answer['refused']}: {text}")
         elif not answer["result"]:
             # A comparison that is false finds nothing, and that is well. What is compared must be there.
-            metrics = set(re.findall(r"\b(?:slackline|malachitebft)_[a-z0-9_]+", text))
+            metrics = set(re.findall(r"\b(?:slackline|malachitebft|process)_[a-z0-9_]+", text))
             there = metrics and all(ask("query", query=name)["result"] for name in metrics)
             left = re.split(r"\s(?:[<>]=?|==|!=)\s|\sunless\s", text)[0]
             if there and left.count("(") == left.count(")") and not ask("query", query=left).get("result"):

@@ -45,6 +45,7 @@ pub mod keys;
 pub mod metrics;
 mod node;
 pub mod ops;
+mod process;
 pub mod producer;
 pub mod rpc;
 pub mod snapshot;

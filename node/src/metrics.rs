@@ -3,6 +3,7 @@
 //! Counters and histograms are updated as blocks are stored; what is a property of the moment (mempool, database, checks) is read when the metrics
 //! are. Names end in their unit.
 
+use crate::process;
 use crate::producer::{News, Producer, now_ms};
 use crate::rpc::types::{SubmitStatus, Submitted};
 use prometheus_client::encoding::text::encode;
@@ -518,6 +519,7 @@ impl Metrics {
             "Time from passing the limit until being stopped",
             &overshoot.ns,
         );
+        process::write(&mut text);
         text
     }
 }
