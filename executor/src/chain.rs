@@ -28,7 +28,7 @@ use slackline_proof::{List, StateAnswer, list_root};
 use slackline_sandbox::{CodeError, INIT, Interface, UPGRADE};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The directory of compiled code, in the database's.
 const COMPILED: &str = "compiled";
@@ -351,6 +351,11 @@ impl Executed {
     pub fn dropped(&self) -> &[(Hash, AdmitError)] {
         &self.0.dropped
     }
+
+    /// How long its state root took, of what execution took in all.
+    pub fn root_took(&self) -> Duration {
+        self.0.root_took
+    }
 }
 
 impl std::fmt::Debug for Executed {
@@ -370,6 +375,8 @@ struct Made {
     state: crate::state::Writes,
     code: std::collections::BTreeMap<Hash, Arc<Vec<u8>>>,
     tree: TreeUpdate,
+    /// How long that took.
+    root_took: Duration,
     stats: BlockStats,
 }
 
@@ -1096,11 +1103,13 @@ impl Chain {
             .ok_or_else(|| ExecutionError::Engine("the block's state is still used".to_owned()))?
             .into_writes();
 
+        let began = Instant::now();
         let tree = match parallelism.threads {
             0 | 1 => self.store.update(executor.height, &writes),
             _ => self.store.update_in_parallel(executor.height, &writes),
         };
         let tree = tree.map_err(ExecutionError::from)?;
+        let root_took = began.elapsed();
         let hashes: Vec<Hash> = receipts.iter().map(|receipt| receipt.transaction).collect();
         let header = Header {
             version: HEADER_VERSION,
@@ -1127,6 +1136,7 @@ impl Chain {
             state: writes,
             code,
             tree,
+            root_took,
             stats,
         })
     }

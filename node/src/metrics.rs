@@ -86,6 +86,7 @@ pub struct Metrics {
     block_fuel: Histogram,
     block_transactions: Histogram,
     execution: Histogram,
+    root: Histogram,
     commit: Histogram,
     base_price: Gauge,
     mempool: Family<StateLabel, Gauge>,
@@ -178,6 +179,12 @@ impl Default for Metrics {
             execution: registered!(
                 "execution",
                 "Executing a block and computing its root",
+                Unit::Seconds,
+                seconds()
+            ),
+            root: registered!(
+                "root",
+                "Computing the state root of a block, of what executing it takes",
                 Unit::Seconds,
                 seconds()
             ),
@@ -360,9 +367,10 @@ impl Metrics {
         }
     }
 
-    /// A block was executed.
-    pub fn executed(&self, took: Duration) {
+    /// A block was executed; `root` of that was for its state root.
+    pub fn executed(&self, took: Duration, root: Duration) {
         self.execution.observe(took.as_secs_f64());
+        self.root.observe(root.as_secs_f64());
     }
 
     /// A block was written.

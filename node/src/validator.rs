@@ -196,7 +196,8 @@ impl Application for Validator {
         let started = Instant::now();
         let batch = self.producer.batch(limits);
         let executed = self.chain.propose(batch, now_ms(), proposer.0)?;
-        self.metrics.executed(started.elapsed());
+        self.metrics
+            .executed(started.elapsed(), executed.root_took());
         let dropped = executed.dropped().to_vec();
         if !dropped.is_empty() {
             self.producer.refuse(dropped);
@@ -248,7 +249,8 @@ impl Application for Validator {
         let started = Instant::now();
         match self.chain.execute(block) {
             Ok(executed) => {
-                self.metrics.executed(started.elapsed());
+                self.metrics
+                    .executed(started.elapsed(), executed.root_took());
                 self.keep(id, executed);
                 Ok(right)
             }

@@ -186,6 +186,14 @@ async fn four_validators_agree_and_one_may_die() {
             metrics.contains("slackline_overshoot_fuel_count"),
             "{metrics}"
         );
+        let value = |name: &str| {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+            line.expect(name).trim().parse::<f64>().unwrap()
+        };
+        assert!(value("process_resident_memory_bytes ") > 0.0);
+        let executed = value("slackline_execution_seconds_count ");
+        assert!(executed > 0.0);
+        assert_eq!(value("slackline_root_seconds_count "), executed);
     }
     // One dies; the others are enough.
     nodes.remove(3).kill();
