@@ -782,6 +782,32 @@ impl Chain {
         borsh::from_slice(bytes).map_err(|error| AdmitError::Malformed(error.to_string()))
     }
 
+    /// Whether `signed` could be a transaction of the next block as far as accounts and code do not matter: its form, its price, its signature.
+    /// [`Chain::admit`] looks at these too, first.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdmitError`].
+    pub fn screen(&self, signed: &SignedTransaction) -> Result<(), AdmitError> {
+        validate(
+            &self.params,
+            self.genesis.chain_id,
+            self.next_base_price(&self.head()),
+            signed,
+        )?;
+        match self.verified.learn(&[(signed.hash(), signed)]) == [true] {
+            true => Ok(()),
+            false => Err(AdmitError::BadSignature),
+        }
+    }
+
+    /// A transaction that may be in a block soon, and that [`Chain::admit`] has let pass: what it deploys is compiled meanwhile.
+    pub fn expect(&self, signed: &SignedTransaction) {
+        if let Action::Deploy { code, .. } = &signed.transaction.action {
+            self.compiler.soon(code_hash(code), code);
+        }
+    }
+
     /// Whether `signed` could be the sender's next transaction after those that wait, as of the last block.
     ///
     /// # Errors
@@ -789,15 +815,7 @@ impl Chain {
     /// See [`AdmitError`].
     pub fn admit(&self, signed: &SignedTransaction, pending: Pending) -> Result<(), AdmitError> {
         let tx = &signed.transaction;
-        validate(
-            &self.params,
-            self.genesis.chain_id,
-            self.next_base_price(&self.head()),
-            signed,
-        )?;
-        if self.verified.learn(&[(signed.hash(), signed)]) != [true] {
-            return Err(AdmitError::BadSignature);
-        }
+        self.screen(signed)?;
         validate_sender(
             &self.account(&tx.sender_address())?,
             tx,
@@ -808,7 +826,6 @@ impl Chain {
             Action::Transfer { .. } | Action::SetValidators { .. } => {}
             Action::Deploy { code, .. } => {
                 self.vm.check(code).map_err(AdmitError::InvalidCode)?;
-                self.compiler.soon(code_hash(code), code);
             }
             Action::Call {
                 contract, method, ..

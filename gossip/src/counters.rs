@@ -38,7 +38,7 @@ counters! {
     too_large,
     /// Messages dropped since their peer had sent too many.
     rate_limited,
-    /// Messages dropped since the sink was too slow.
+    /// Messages dropped since the sink was too slow: too many waited for it, or too many bytes, of all or of that peer.
     queue_full,
     /// Messages that the sink judged so late that they could not be forwarded any more.
     late,
@@ -48,7 +48,7 @@ counters! {
     held,
     /// Messages of our own that were dropped: too many were held back, or all peers were too slow.
     publish_dropped,
-    /// Messages refused since too many waited to be published.
+    /// Messages refused since too many, or too many bytes, waited to be published.
     publish_busy,
     /// Strikes given to peers.
     strikes,
@@ -58,6 +58,10 @@ counters! {
     connections,
     /// Peers disconnected since they are not on the list.
     not_allowed,
+    /// Connections closed since there were too many from their address.
+    crowded,
+    /// Times that the sink panicked.
+    sink_panics,
 }
 
 impl Atomics {

@@ -21,12 +21,18 @@
 //! Malachite. It is a swarm of our own rather than a topic on Malachite's, since that one takes no messages but its own, and a flood of
 //! transactions must not delay votes: other connections, other queues, another port.
 //!
-//! **What is sent** is the transaction as submitted, without author or sequence number: its name is its SHA-256, so that the same transaction
-//! from two nodes is one message, and nobody can make it two. Signatures on messages would say who brought a transaction in, which is nobody's
-//! business, and cost more than they are good for: the transaction is signed.
+//! **What is sent** is the transaction as submitted behind its *edition*, a number of 8 bytes, without author or sequence number. Its name is the SHA-256
+//! of both, so that the same edition of a transaction from two nodes is one message. Signatures on messages would say who brought a transaction in, which
+//! is nobody's business, and cost more than they are good for: the transaction is signed.
 //!
-//! **What is not promised.** A node that was away does not get what went round meanwhile. It need not: any validator that has a transaction
-//! proposes it in its turn, and blocks bring it to the others. What a node publishes while it has no peer is held back until there is one.
+//! **Editions.** That a message went out says nothing of who took it: a peer's queue or pool may be full, or the sender over its rate, and a name that has
+//! been seen is dropped for two minutes, whatever became of it. So whoever brought a transaction in publishes it again for as long as it waits: edition 0
+//! at first, later ones with [`Handle::publish_again`] under numbers of the caller's choice, each of which is another message. To nodes that have the
+//! transaction a later edition is known: their sinks decide whether it goes on from there, and how often. An edition that nobody made before is all that a
+//! number can be, so there is nothing in it to check.
+//!
+//! **What is not promised.** That a single message arrives. What a node publishes first while it has no peer is held back until there is one; later
+//! editions are not.
 //!
 //! **Peers.** A message that the sink calls [`Junk`](Judgement::Junk), or that is over the size limit, is a strike for the peer that sent it; honest
 //! nodes forward only what they have accepted. Strikes are forgiven with time; too many at once, and the peer is banned for a while: its connections
@@ -47,9 +53,9 @@ use libp2p::identity::Keypair;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// What a message was worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +83,7 @@ pub const TOGETHER: usize = 128;
 /// Who gets the messages.
 pub trait Sink: Send + 'static {
     /// Judges each of these, in that order; what gets no judgement is ignored. Called with those that have come meanwhile, [`TOGETHER`] at most, on a
-    /// thread of its own; it may block, and then messages queue up and then are dropped.
+    /// thread of its own; it may block, and then messages queue up and then are dropped. If it panics, these are ignored, and it is called again with the next.
     fn receive(&mut self, messages: Vec<Message>) -> Vec<Judgement>;
 }
 
@@ -100,13 +106,20 @@ pub struct Config {
     pub peers: Vec<Multiaddr>,
     /// If given, all others are disconnected.
     pub allow: Option<BTreeSet<PeerId>>,
-    /// Connections from others at most.
+    /// Connections from others at most, besides those from [`Config::allow`] and from [`Config::peers`] with an identity.
     pub incoming: u32,
-    /// The longest message, in bytes.
+    /// Of these, connections from one IP address (IPv6: network of 64 bits) at most.
+    pub incoming_per_ip: usize,
+    /// The longest message, in bytes, without its edition.
     pub message_bytes: usize,
     /// Messages that wait for the sink at most; and as many wait to be published.
     pub queue: usize,
-    /// Messages that are held back for want of a peer at most, in bytes; the oldest go first.
+    /// What these have together, in bytes, at most: those that wait for the sink or are with it, and as many again that wait to be published. Twice that much
+    /// memory is taken by those that have not been judged. At least one message.
+    pub queue_bytes: usize,
+    /// Which part of these bytes may be one peer's, at most; at least one message.
+    pub peer_queue_bytes: usize,
+    /// First editions that are held back for want of a peer at most, in bytes; the oldest go first.
     pub held_bytes: usize,
     /// Messages from one peer, a second; twice as many at once.
     pub peer_messages_per_second: u32,
@@ -132,8 +145,11 @@ impl Config {
             peers: Vec::new(),
             allow: None,
             incoming: 64,
+            incoming_per_ip: 16,
             message_bytes: 1 << 20,
             queue: 4_096,
+            queue_bytes: 64 << 20,
+            peer_queue_bytes: 16 << 20,
             held_bytes: 8 << 20,
             peer_messages_per_second: 5_000,
             peer_bytes_per_second: 16 << 20,
@@ -199,7 +215,7 @@ pub enum PublishError {
         /// The limit.
         limit: usize,
     },
-    /// Too many wait already.
+    /// Too many wait already, or too many bytes.
     #[error("too many messages wait to be published")]
     Busy,
     /// It has been shut down.
@@ -216,7 +232,11 @@ pub struct Peer {
     pub subscribed: bool,
 }
 
+/// The first bytes of what is sent: its edition.
+const EDITION: usize = 8;
+
 enum Command {
+    /// With its edition.
     Publish(Vec<u8>),
     Penalise(PeerId),
     Ban(PeerId),
@@ -228,8 +248,16 @@ struct Shared {
     id: PeerId,
     addresses: Vec<Multiaddr>,
     message_bytes: usize,
+    /// Room for what waits to be published.
+    publish_bytes: Semaphore,
     peers: Mutex<BTreeMap<PeerId, Peer>>,
     counters: Atomics,
+}
+
+impl Shared {
+    fn peers(&self) -> MutexGuard<'_, BTreeMap<PeerId, Peer>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Starts gossip.
@@ -272,7 +300,20 @@ impl Handle {
     /// # Errors
     ///
     /// See [`PublishError`].
-    pub fn publish(&self, bytes: Vec<u8>) -> Result<(), PublishError> {
+    pub fn publish(&self, bytes: &[u8]) -> Result<(), PublishError> {
+        self.publish_edition(bytes, 0)
+    }
+
+    /// [`Handle::publish`] for what was published before and may not have arrived, under a number that it was not published under yet and that is not 0.
+    ///
+    /// # Errors
+    ///
+    /// See [`PublishError`].
+    pub fn publish_again(&self, bytes: &[u8], edition: u64) -> Result<(), PublishError> {
+        self.publish_edition(bytes, edition)
+    }
+
+    fn publish_edition(&self, bytes: &[u8], edition: u64) -> Result<(), PublishError> {
         let limit = self.shared.message_bytes;
         if bytes.len() > limit {
             return Err(PublishError::TooLarge {
@@ -280,24 +321,29 @@ impl Handle {
                 limit,
             });
         }
-        self.commands
-            .try_send(Command::Publish(bytes))
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => {
-                    Atomics::add(&self.shared.counters.publish_busy, 1);
-                    PublishError::Busy
-                }
-                mpsc::error::TrySendError::Closed(_) => PublishError::Stopped,
-            })
+        let shared = &self.shared;
+        let busy = || {
+            Atomics::add(&shared.counters.publish_busy, 1);
+            PublishError::Busy
+        };
+        let size = EDITION + bytes.len();
+        let room = shared.publish_bytes.try_acquire_many(size as u32);
+        let room = room.map_err(|_| busy())?;
+        let message = [&edition.to_le_bytes(), bytes].concat();
+        match self.commands.try_send(Command::Publish(message)) {
+            Ok(()) => {
+                // The task gives it back.
+                room.forget();
+                Ok(())
+            }
+            Err(mpsc::error::TrySendError::Full(_)) => Err(busy()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(PublishError::Stopped),
+        }
     }
 
     /// Who is connected.
     pub fn peers(&self) -> BTreeMap<PeerId, Peer> {
-        self.shared
-            .peers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared.peers().clone()
     }
 
     /// What has happened so far.
@@ -322,9 +368,17 @@ impl Handle {
         self.stopped().await;
     }
 
-    /// Waits until it has ended: after [`Handle::shutdown`], or because the sink has panicked.
+    /// Waits until it has ended: after [`Handle::shutdown`], or because its task or its thread is gone, with the runtime for instance. It has no peers then.
     pub async fn stopped(&self) {
-        // An error means that the task is gone.
-        let _ = self.stopped.clone().wait_for(|stopped| *stopped).await;
+        self.end().await;
+    }
+
+    /// As [`Handle::stopped`], for who must not be the reason that it goes on: it ends too when all handles are dropped.
+    pub fn end(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stopped = self.stopped.clone();
+        async move {
+            // An error means that the task is gone.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        }
     }
 }

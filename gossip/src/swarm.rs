@@ -3,7 +3,8 @@
 use crate::bucket::Bucket;
 use crate::counters::Atomics;
 use crate::{
-    Command, Config, Handle, Judgement, Message, Peer, Shared, Sink, StartError, TOGETHER, keypair,
+    Command, Config, EDITION, Handle, Judgement, Message, Peer, Shared, Sink, StartError, TOGETHER,
+    keypair,
 };
 use futures::StreamExt;
 use libp2p::allow_block_list::{self, BlockedPeers};
@@ -17,11 +18,14 @@ use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionId, DialError, NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, noise, ping, tcp, yamux};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// What a message may be longer than its content: field tags, lengths, the name of the topic.
 const FRAME: usize = 4_096;
@@ -42,6 +46,34 @@ struct Behaviour {
 
 /// A message on its way to the sink.
 type Incoming = (MessageId, Message);
+
+/// A message, who sent it, and its size: on its way back from the sink.
+type Judged = (MessageId, PeerId, usize, Judgement);
+
+/// Says that gossip has ended when it is dropped, whatever the task has ended with.
+struct Ending {
+    shared: Arc<Shared>,
+    stopped: watch::Sender<bool>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.shared.peers().clear();
+        self.stopped.send_replace(true);
+    }
+}
+
+/// What counts as one address: whoever has an IPv6 address has a network of them.
+fn network(address: &Multiaddr) -> Option<IpAddr> {
+    match address.iter().next()? {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(match ip.to_ipv4_mapped() {
+            Some(ip) => ip.into(),
+            None => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        }),
+        _ => None,
+    }
+}
 
 /// What is remembered of a peer, also when it has gone: else to reconnect would be forgiveness.
 struct Record {
@@ -70,6 +102,15 @@ struct Task {
     held: VecDeque<Vec<u8>>,
     held_bytes: usize,
     to_sink: mpsc::Sender<Incoming>,
+    /// Bytes of messages that have not been judged.
+    unjudged: usize,
+    /// The same, by the peer that sent them.
+    unjudged_of: HashMap<PeerId, usize>,
+    /// Connections from others, and how many there are from an address; without those that have a place of their own.
+    incoming: HashMap<ConnectionId, IpAddr>,
+    incoming_of: HashMap<IpAddr, usize>,
+    /// Those who have.
+    expected: HashSet<PeerId>,
     shared: Arc<Shared>,
 }
 
@@ -80,10 +121,16 @@ fn peer_of(address: &Multiaddr) -> Option<PeerId> {
     }
 }
 
+/// Those whose connections are not counted.
+fn expected(config: &Config) -> impl Iterator<Item = PeerId> {
+    let configured = config.peers.iter().filter_map(peer_of);
+    configured.chain(config.allow.iter().flatten().copied())
+}
+
 fn behaviour(config: &Config, topic: &IdentTopic) -> Result<Behaviour, StartError> {
     let refused = |error: &dyn std::fmt::Display| StartError::Config(error.to_string());
     let gossip = gossipsub::ConfigBuilder::default()
-        .protocol_id_prefix(format!("/slackline/{}/transactions", config.chain_id))
+        .protocol_id_prefix(format!("/slackline/{}/transactions/2", config.chain_id))
         .validation_mode(ValidationMode::Anonymous)
         .validate_messages()
         .message_id_fn(|message| MessageId::new(&Sha256::digest(&message.data)))
@@ -100,9 +147,14 @@ fn behaviour(config: &Config, topic: &IdentTopic) -> Result<Behaviour, StartErro
         .with_max_pending_incoming(Some(config.incoming))
         .with_max_established_incoming(Some(config.incoming))
         .with_max_established_per_peer(Some(2));
+    let mut limits = connection_limits::Behaviour::new(limits);
+    // Whoever is to be connected must not be kept out by those who happen to be.
+    for peer in expected(config) {
+        limits.bypass_peer_id(&peer);
+    }
     let ping = ping::Config::new().with_interval(PING).with_timeout(PING);
     Ok(Behaviour {
-        limits: connection_limits::Behaviour::new(limits),
+        limits,
         banned: allow_block_list::Behaviour::default(),
         ping: ping::Behaviour::new(ping),
         gossip,
@@ -137,6 +189,16 @@ pub(crate) async fn start(config: Config, mut sink: impl Sink) -> Result<Handle,
     // As many judgements can wait as messages did.
     let (judge, judgements) = mpsc::channel(config.queue);
     let (stopped, stopping) = watch::channel(false);
+    let largest = EDITION.saturating_add(config.message_bytes);
+    let shared = Arc::new(Shared {
+        id,
+        addresses,
+        message_bytes: config.message_bytes,
+        publish_bytes: Semaphore::new(config.queue_bytes.max(largest).min(u32::MAX as usize)),
+        peers: Mutex::new(BTreeMap::new()),
+        counters: Atomics::default(),
+    });
+    let counted = shared.clone();
     std::thread::Builder::new()
         .name("slackline-gossip".to_owned())
         .spawn(move || {
@@ -144,24 +206,24 @@ pub(crate) async fn start(config: Config, mut sink: impl Sink) -> Result<Handle,
             while incoming.blocking_recv_many(&mut waiting, TOGETHER) > 0 {
                 let (names, messages): (Vec<_>, Vec<_>) = waiting
                     .drain(..)
-                    .map(|(id, message)| ((id, message.from), message))
+                    .map(|(id, message)| ((id, message.from, message.bytes.len()), message))
                     .unzip();
-                let mut judgements = sink.receive(messages).into_iter();
-                for (id, from) in names {
+                // What peers have sent must not end it for good.
+                let judged = catch_unwind(AssertUnwindSafe(|| sink.receive(messages)));
+                let judged = judged.unwrap_or_else(|_| {
+                    tracing::error!("the sink of the gossip has panicked");
+                    Atomics::add(&counted.counters.sink_panics, 1);
+                    Vec::new()
+                });
+                let mut judgements = judged.into_iter();
+                for (id, from, size) in names {
                     let judgement = judgements.next().unwrap_or(Judgement::Ignore);
-                    if judge.blocking_send((id, from, judgement)).is_err() {
+                    if judge.blocking_send((id, from, size, judgement)).is_err() {
                         return;
                     }
                 }
             }
         })?;
-    let shared = Arc::new(Shared {
-        id,
-        addresses,
-        message_bytes: config.message_bytes,
-        peers: Mutex::new(BTreeMap::new()),
-        counters: Atomics::default(),
-    });
     let targets = config.peers.iter().map(|address| Target {
         address: address.clone(),
         id: peer_of(address),
@@ -176,19 +238,39 @@ pub(crate) async fn start(config: Config, mut sink: impl Sink) -> Result<Handle,
         held: VecDeque::new(),
         held_bytes: 0,
         to_sink,
+        unjudged: 0,
+        unjudged_of: HashMap::new(),
+        incoming: HashMap::new(),
+        incoming_of: HashMap::new(),
+        expected: expected(&config).collect(),
         shared: shared.clone(),
         config,
     };
+    let ending = Ending {
+        shared: shared.clone(),
+        stopped,
+    };
     tokio::spawn(async move {
+        let ending = ending;
+        // The swarm is gone with it, and with that the connections and the port.
         task.run(inbox, judgements).await;
-        // The swarm is gone with the task, and with it the connections and the port.
-        stopped.send_replace(true);
+        drop(ending);
     });
     Ok(Handle {
         commands,
         shared,
         stopped: stopping,
     })
+}
+
+/// Forgets those of whom nothing is left.
+fn give_back<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K, count: usize) {
+    if let Entry::Occupied(mut entry) = counts.entry(key) {
+        *entry.get_mut() -= count;
+        if *entry.get() == 0 {
+            entry.remove();
+        }
+    }
 }
 
 fn socket(address: &Multiaddr) -> Option<SocketAddr> {
@@ -245,7 +327,7 @@ impl Task {
     async fn run(
         mut self,
         mut commands: mpsc::Receiver<Command>,
-        mut judgements: mpsc::Receiver<(MessageId, PeerId, Judgement)>,
+        mut judgements: mpsc::Receiver<Judged>,
     ) {
         let mut tick = tokio::time::interval(self.config.redial_every);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -253,15 +335,21 @@ impl Task {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
                 command = commands.recv() => match command {
-                    Some(Command::Publish(bytes)) => self.publish(bytes),
+                    Some(Command::Publish(bytes)) => {
+                        self.shared.publish_bytes.add_permits(bytes.len());
+                        self.publish(bytes);
+                    }
                     Some(Command::Penalise(peer)) => self.strike(peer),
                     Some(Command::Ban(peer)) => self.ban(peer),
                     Some(Command::Stop) | None => return,
                 },
                 judgement = judgements.recv() => match judgement {
-                    Some((id, from, judgement)) => self.judged(&id, from, judgement),
+                    Some((id, from, size, judgement)) => {
+                        self.release(from, size);
+                        self.judged(&id, from, judgement);
+                    }
                     None => {
-                        tracing::error!("the sink of the gossip has panicked; gossip stops");
+                        tracing::error!("the thread of the gossip is gone; gossip stops");
                         return;
                     }
                 },
@@ -275,10 +363,7 @@ impl Task {
     }
 
     fn peers(&self) -> MutexGuard<'_, BTreeMap<PeerId, Peer>> {
-        self.shared
-            .peers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.peers()
     }
 
     fn record(&mut self, peer: PeerId) -> &mut Record {
@@ -323,6 +408,15 @@ impl Task {
                     let _ = self.swarm.disconnect_peer_id(peer_id);
                     return;
                 }
+                if endpoint.is_listener()
+                    && !self.expected.contains(&peer_id)
+                    && let Some(ip) = network(endpoint.get_remote_address())
+                    && !self.admit(connection_id, ip)
+                {
+                    self.count(|counters| &counters.crowded);
+                    self.swarm.close_connection(connection_id);
+                    return;
+                }
                 self.count(|counters| &counters.connections);
                 let address = endpoint.get_remote_address().clone();
                 self.peers().entry(peer_id).or_insert(Peer {
@@ -333,12 +427,18 @@ impl Task {
             }
             SwarmEvent::ConnectionClosed {
                 peer_id,
-                num_established: 0,
+                connection_id,
+                num_established,
                 cause,
                 ..
             } => {
-                tracing::debug!(%peer_id, ?cause, "gossip peer disconnected");
-                self.peers().remove(&peer_id);
+                if let Some(ip) = self.incoming.remove(&connection_id) {
+                    give_back(&mut self.incoming_of, ip, 1);
+                }
+                if num_established == 0 {
+                    tracing::debug!(%peer_id, ?cause, "gossip peer disconnected");
+                    self.peers().remove(&peer_id);
+                }
             }
             SwarmEvent::OutgoingConnectionError {
                 connection_id,
@@ -361,6 +461,17 @@ impl Task {
             .allow
             .as_ref()
             .is_none_or(|allow| allow.contains(peer))
+    }
+
+    /// Counts a connection from that address, if there may be one more.
+    fn admit(&mut self, connection: ConnectionId, ip: IpAddr) -> bool {
+        let count = self.incoming_of.get(&ip).copied().unwrap_or_default();
+        let room = count < self.config.incoming_per_ip;
+        if room {
+            self.incoming_of.insert(ip, count + 1);
+            self.incoming.insert(connection, ip);
+        }
+        room
     }
 
     fn connected(&mut self, connection: ConnectionId, peer: PeerId) {
@@ -405,8 +516,8 @@ impl Task {
         }
     }
 
-    fn received(&mut self, id: MessageId, from: PeerId, bytes: Vec<u8>) {
-        let (now, size) = (Instant::now(), bytes.len());
+    fn received(&mut self, id: MessageId, from: PeerId, mut bytes: Vec<u8>) {
+        let (now, size) = (Instant::now(), bytes.len().saturating_sub(EDITION));
         // It may have sent this before its connection was closed.
         let banned = self
             .records
@@ -421,9 +532,18 @@ impl Task {
             self.report(&id, from, MessageAcceptance::Reject);
             return self.strike(from);
         }
+        // Only the message itself is for the sink.
+        if bytes.drain(..EDITION.min(bytes.len())).len() < EDITION {
+            return self.judged(&id, from, Judgement::Junk);
+        }
         let record = self.record(from);
         if !(record.messages.take(1.0, now) && record.bytes.take(size as f64, now)) {
             self.count(|counters| &counters.rate_limited);
+            self.report(&id, from, MessageAcceptance::Ignore);
+            return;
+        }
+        if !self.reserve(from, size) {
+            self.count(|counters| &counters.queue_full);
             self.report(&id, from, MessageAcceptance::Ignore);
             return;
         }
@@ -432,9 +552,29 @@ impl Task {
             .try_send((id.clone(), Message { from, bytes }))
             .is_err()
         {
+            self.release(from, size);
             self.count(|counters| &counters.queue_full);
             self.report(&id, from, MessageAcceptance::Ignore);
         }
+    }
+
+    /// Takes room for a message that is to be judged, if there is some, of all and of that peer.
+    fn reserve(&mut self, from: PeerId, size: usize) -> bool {
+        let largest = self.config.message_bytes;
+        let fits = |taken: usize, limit: usize| taken + size <= limit.max(largest);
+        let own = self.unjudged_of.get(&from).copied().unwrap_or_default();
+        let room =
+            fits(self.unjudged, self.config.queue_bytes) && fits(own, self.config.peer_queue_bytes);
+        if room {
+            self.unjudged += size;
+            self.unjudged_of.insert(from, own + size);
+        }
+        room
+    }
+
+    fn release(&mut self, from: PeerId, size: usize) {
+        self.unjudged -= size;
+        give_back(&mut self.unjudged_of, from, size);
     }
 
     fn report(&mut self, id: &MessageId, from: PeerId, acceptance: MessageAcceptance) -> bool {
@@ -482,6 +622,7 @@ impl Task {
     }
 
     fn publish(&mut self, bytes: Vec<u8>) {
+        let first = bytes.starts_with(&[0; EDITION]);
         match self
             .swarm
             .behaviour_mut()
@@ -491,6 +632,8 @@ impl Task {
             Ok(_) => self.count(|counters| &counters.published),
             // It has been round.
             Err(PublishError::Duplicate) => {}
+            // There is an edition of it that is held back, or there will be another.
+            Err(PublishError::NoPeersSubscribedToTopic) if !first => {}
             Err(PublishError::NoPeersSubscribedToTopic) => {
                 self.count(|counters| &counters.held);
                 self.held_bytes += bytes.len();

@@ -68,7 +68,7 @@ impl Node {
     }
 
     fn publish(&self, bytes: impl AsRef<[u8]>) {
-        self.handle.publish(bytes.as_ref().to_vec()).expect("taken");
+        self.handle.publish(bytes.as_ref()).expect("taken");
     }
 
     async fn next(&mut self) -> Vec<u8> {
@@ -144,8 +144,49 @@ async fn along_a_line_of_four_everything_arrives_exactly_once() {
     );
     for node in &line {
         node.handle.shutdown().await;
-        assert_eq!(node.handle.publish(vec![1]), Err(PublishError::Stopped));
+        assert_eq!(node.handle.publish(&[1]), Err(PublishError::Stopped));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_lost_arrives_when_it_is_published_again() {
+    let mut node = start(Config {
+        peer_messages_per_second: 1,
+        ..config(1, &[])
+    })
+    .await;
+    let sender = start(config(2, &[&node])).await;
+    linked(&node, &sender).await;
+    // Two at once are in its rate, and the next one is not.
+    for text in ["a first", "a second", "a third"] {
+        sender.publish(text);
+    }
+    until("one was dropped", || {
+        node.handle.counters().rate_limited == 1
+    })
+    .await;
+    assert_eq!(node.up_to(b"a second").await.len(), 2);
+    // Under its name it has been seen: it is not even sent. A new edition is, once the rate allows it.
+    sender.publish("a third");
+    for edition in 1.. {
+        let again = sender.handle.publish_again(b"a third", edition);
+        again.expect("taken");
+        let counted = || {
+            let counters = node.handle.counters();
+            counters.accepted + counters.rate_limited == 3 + edition
+        };
+        until("counted", counted).await;
+        if node.handle.counters().accepted == 3 {
+            break;
+        }
+    }
+    assert_eq!(node.next().await, b"a third");
+    // Without peers first editions are held back, and no others.
+    let alone = start(config(3, &[])).await;
+    alone.handle.publish_again(b"again", 7).expect("taken");
+    alone.publish("a first");
+    until("held back", || alone.handle.counters().held == 1).await;
+    assert_eq!(alone.handle.counters().publish_dropped, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -243,7 +284,7 @@ async fn what_is_too_large_is_refused_on_both_sides() {
         linked(&node, peer).await;
     }
     assert_eq!(
-        good.handle.publish(vec![b'a'; 1_001]),
+        good.handle.publish(&[b'a'; 1_001]),
         Err(PublishError::TooLarge {
             bytes: 1_001,
             limit: 1_000
@@ -377,7 +418,7 @@ async fn a_flood_and_a_slow_sink_lose_messages_and_count_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_start_says_so_and_a_sink_that_panics_ends_it() {
+async fn what_cannot_start_says_so() {
     let node = start(config(1, &[])).await;
     let taken = Config {
         listen: node.handle.addresses()[0].clone(),
@@ -396,18 +437,134 @@ async fn what_cannot_start_says_so_and_a_sink_that_panics_ends_it() {
         .await
         .expect_err("no such transport");
     assert!(matches!(error, StartError::Listen { .. }), "{error}");
-    let sink = |_: Vec<Message>| -> Vec<Judgement> { panic!("on purpose") };
-    let mut broken = config(3, &[&node]);
-    broken.queue = 8;
-    let broken = Gossip::start(broken, sink).await.expect("started");
-    until("linked", || {
-        node.handle
-            .peers()
-            .get(&broken.id())
-            .is_some_and(|peer| peer.subscribed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_panics_is_called_again() {
+    let sink = |messages: Vec<Message>| -> Vec<Judgement> {
+        let panics = messages.iter().any(|message| message.bytes == b"a bad one");
+        assert!(!panics, "on purpose");
+        vec![Judgement::Accept; messages.len()]
+    };
+    let fragile = Gossip::start(config(1, &[]), sink).await.expect("started");
+    let fragile = Node {
+        handle: fragile,
+        got: mpsc::unbounded_channel().1,
+    };
+    let node = start(config(2, &[&fragile])).await;
+    linked(&node, &fragile).await;
+    node.publish("a bad one");
+    until("panicked", || fragile.handle.counters().sink_panics == 1).await;
+    node.publish("a good one");
+    until("accepted", || fragile.handle.counters().accepted == 1).await;
+    let counters = fragile.handle.counters();
+    assert_eq!((counters.ignored, counters.strikes), (1, 0));
+    fragile.handle.shutdown().await;
+    assert!(fragile.handle.peers().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gossip_whose_task_is_gone_has_ended_and_has_no_peers() {
+    let elsewhere = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let lost = elsewhere.spawn(start(config(1, &[]))).await.expect("run");
+    let node = start(config(2, &[&lost])).await;
+    linked(&node, &lost).await;
+    let end = lost.handle.end();
+    elsewhere.shutdown_background();
+    let in_time = tokio::time::timeout(Duration::from_secs(60), end).await;
+    in_time.expect("it has ended");
+    assert!(lost.handle.peers().is_empty());
+    assert_eq!(lost.handle.publish(&[1]), Err(PublishError::Stopped));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_the_sink_has_few_bytes_of_all_and_of_each_peer() {
+    // The sink waits for a word at each message.
+    let (word, wait) = std::sync::mpsc::channel::<()>();
+    let judge = move |_| match wait.recv() {
+        Ok(()) => Judgement::Accept,
+        Err(_) => Judgement::Ignore,
+    };
+    let sink = move |messages: Vec<Message>| messages.into_iter().map(&judge).collect();
+    let small = Config {
+        message_bytes: 400,
+        queue_bytes: 1_000,
+        peer_queue_bytes: 600,
+        ..config(1, &[])
+    };
+    let slow = Node {
+        handle: Gossip::start(small, sink).await.expect("started"),
+        got: mpsc::unbounded_channel().1,
+    };
+    let one = start(config(2, &[&slow])).await;
+    let other = start(config(3, &[&slow])).await;
+    linked(&slow, &one).await;
+    linked(&slow, &other).await;
+    let counters = || slow.handle.counters();
+    for n in 0..5 {
+        one.publish([n; 300]);
+    }
+    until("two of five wait", || counters().queue_full == 3).await;
+    for n in 5..7 {
+        other.publish([n; 300]);
+    }
+    until("one of two waits", || counters().queue_full == 4).await;
+    for _ in 0..3 {
+        word.send(()).expect("it lives");
+    }
+    until("judged", || counters().accepted == 3).await;
+    // Now there is room.
+    one.publish([7; 400]);
+    word.send(()).expect("it lives");
+    until("judged", || counters().accepted == 4).await;
+    assert_eq!((counters().queue_full, counters().received), (4, 8));
+}
+
+/// On one thread, so that nothing is sent meanwhile.
+#[tokio::test]
+async fn what_waits_to_be_published_has_few_bytes() {
+    let node = start(Config {
+        message_bytes: 400,
+        queue_bytes: 1_000,
+        ..config(1, &[])
     })
     .await;
-    node.publish("a message");
-    broken.stopped().await;
-    assert_eq!(broken.publish(vec![1]), Err(PublishError::Stopped));
+    node.publish([1; 400]);
+    node.publish([2; 400]);
+    assert_eq!(node.handle.publish(&[3; 400]), Err(PublishError::Busy));
+    assert_eq!(node.handle.counters().publish_busy, 1);
+    until("held back", || node.handle.counters().held == 2).await;
+    node.publish([3; 400]);
+    until("held back", || node.handle.counters().held == 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_has_few_places_and_those_who_are_expected_have_their_own() {
+    let expected = identity([4; 32]);
+    let mut few = Config {
+        incoming: 3,
+        incoming_per_ip: 1,
+        ..config(1, &[])
+    };
+    // It is not there: it comes by itself.
+    few.peers = vec![
+        format!("/ip4/127.0.0.1/tcp/1/p2p/{expected}")
+            .parse()
+            .expect("an address"),
+    ];
+    let node = start(few).await;
+    let first = start(config(2, &[&node])).await;
+    linked(&node, &first).await;
+    let second = start(config(3, &[&node])).await;
+    until("refused", || node.handle.counters().crowded > 0).await;
+    let own = start(config(4, &[&node])).await;
+    linked(&node, &own).await;
+    assert!(!node.sees(&second) && node.sees(&first));
+    first.handle.shutdown().await;
+    linked(&node, &second).await;
+    assert_eq!(node.handle.peers().len(), 2);
 }

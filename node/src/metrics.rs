@@ -460,6 +460,7 @@ impl Metrics {
                 ("ignored", counters.ignored),
                 ("junk", counters.junk),
                 ("rate_limited", counters.rate_limited),
+                ("queue_full", counters.queue_full),
                 ("published", counters.published),
                 ("publish_dropped", counters.publish_dropped),
                 ("strikes", counters.strikes),

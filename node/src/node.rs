@@ -6,7 +6,7 @@ use crate::dev::{self, DataDirError};
 use crate::keys::Key;
 use crate::metrics::{self, Metrics};
 use crate::ops::{self, Sources};
-use crate::producer::{Decoded, Health, Limits, Producer, Progress, SubmitError};
+use crate::producer::{Decoded, Health, Limits, Producer, SubmitError};
 use crate::rpc::api::ApiServer;
 use crate::rpc::listener::Listener;
 use crate::rpc::server::Handler;
@@ -24,7 +24,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::{self, Runtime};
@@ -507,13 +507,28 @@ async fn start_gossip(
         .await
         .map_err(|error| StartError::Gossip(error.to_string()))?;
     let handle = gossip.clone();
-    producer.forward_to(move |bytes| {
-        // It stays here, and gets into a block when this node proposes.
-        if let Err(error) = handle.publish(bytes.to_vec()) {
-            tracing::debug!(%error, "a transaction is not sent to the others");
+    producer.forward_to(move |bytes, edition| {
+        let published = match edition {
+            0 => handle.publish(bytes),
+            edition => handle.publish_again(bytes, edition),
+        };
+        if let Err(error) = &published {
+            tracing::debug!(%error, edition, "a transaction is not sent to the others");
         }
+        published.is_ok()
     });
+    tokio::spawn(watch_gossip(gossip.end(), Arc::downgrade(producer)));
     Ok(gossip)
+}
+
+/// A node that clients' transactions stay with is of no use to them: nothing is accepted once gossip has ended, unless that is wanted.
+async fn watch_gossip(end: impl Future<Output = ()>, producer: Weak<Producer<Chain>>) {
+    end.await;
+    if let Some(producer) = producer.upgrade()
+        && *producer.health().borrow() == Health::Running
+    {
+        producer.fail("gossip has stopped".to_owned());
+    }
 }
 
 /// What messages of peers were worth, which are transactions, having accepted those that can be.
@@ -528,7 +543,7 @@ fn judge(pool: &Producer<Chain>, messages: Vec<slackline_gossip::Message>) -> Ve
         Err(error) if is_junk(&error) => Judgement::Junk,
         Err(_) => Judgement::Ignore,
         Ok(_) => match submitted.next() {
-            Some(Ok(Progress::Accepted(_))) => Judgement::Accept,
+            Some(Ok(true)) => Judgement::Accept,
             Some(Err(SubmitError::Refused(error))) if is_junk(&error) => Judgement::Junk,
             _ => Judgement::Ignore,
         },

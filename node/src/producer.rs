@@ -13,6 +13,18 @@
 //!
 //! A ticket says `Included` only after the block is synced to disk: what it acknowledges survives a crash.
 //!
+//! # Other nodes
+//!
+//! What a client brings is sent to others at once, and again for as long as it is pending here: nobody says whether it has arrived, and it may not have. The
+//! node there had no room, or too many transactions before it were missing; a queue was full; there was no peer; or this node was started anew. Every
+//! block, those that were sent [`RESEND_AFTER`] blocks ago or earlier go out under the height as their edition, first those that were longest ago, up to
+//! [`RESEND_TRANSACTIONS`] and [`RESEND_BYTES`]. So a node without a validator's key gets its clients' transactions to those that make blocks, or tells in the
+//! end that they have expired. A node that knows a transaction passes a later edition on, within the same bounds, if it has neither sent nor passed
+//! it on for half as long: between it and a validator without room there may be no other way. That makes it useless to send others' transactions
+//! again and again.
+//!
+//! A replacement of a transaction that waits for others before it is not sent until it is pending: to replace costs nothing there.
+//!
 //! The lock around the mempool is never held while contracts run or signatures are checked. So the chain can move
 //! while a transaction is being admitted; [`Producer::submit`] says how that is noticed.
 
@@ -24,7 +36,7 @@ use slackline_executor::{
 pub use slackline_mempool::Limits;
 use slackline_mempool::{
     AccountView, Accounts, AdmissionError, BatchLimits, Candidate, Committed, DropReason, Journal,
-    Mempool, Origin, Record, Stats,
+    Mempool, Origin, Record, Stats, Subpool,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -48,6 +60,15 @@ const GATHER: Duration = Duration::from_millis(20);
 
 /// How often admission starts again because the chain or the sender's queue moved meanwhile.
 const ADMISSION_ATTEMPTS: usize = 16;
+
+/// For how many blocks a transaction waits before others are sent it again: more than most wait.
+pub const RESEND_AFTER: u64 = 32;
+
+/// Most transactions that are sent again in the time of a block, and most that are passed on again.
+pub const RESEND_TRANSACTIONS: usize = 128;
+
+/// Most bytes of these, in both cases.
+pub const RESEND_BYTES: usize = 512 << 10;
 
 /// Most bytes of a block's transactions.
 pub const BLOCK_BYTES: usize = 3 << 20;
@@ -101,12 +122,20 @@ pub trait Ledger: Send + Sync + 'static {
     fn decode(&self, bytes: &[u8]) -> Result<SignedTransaction, AdmitError>;
     /// See [`Chain::verify`]: what [`Ledger::admit`] would do for each of them, done for all together.
     fn verify(&self, transactions: &[&SignedTransaction]);
+    /// See [`Chain::screen`].
+    ///
+    /// # Errors
+    ///
+    /// The transaction cannot be applied, whatever comes before it.
+    fn screen(&self, transaction: &SignedTransaction) -> Result<(), AdmitError>;
     /// See [`Chain::admit`].
     ///
     /// # Errors
     ///
     /// The transaction cannot be applied after those that are pending.
     fn admit(&self, transaction: &SignedTransaction, pending: Pending) -> Result<(), AdmitError>;
+    /// See [`Chain::expect`].
+    fn expect(&self, transaction: &SignedTransaction);
     /// See [`Chain::produce_block`].
     ///
     /// # Errors
@@ -141,8 +170,14 @@ impl Ledger for Chain {
     fn verify(&self, transactions: &[&SignedTransaction]) {
         Chain::verify(self, transactions);
     }
+    fn screen(&self, transaction: &SignedTransaction) -> Result<(), AdmitError> {
+        Chain::screen(self, transaction)
+    }
     fn admit(&self, transaction: &SignedTransaction, pending: Pending) -> Result<(), AdmitError> {
         Chain::admit(self, transaction, pending)
+    }
+    fn expect(&self, transaction: &SignedTransaction) {
+        Chain::expect(self, transaction);
     }
     fn produce_block(
         &self,
@@ -251,10 +286,19 @@ struct State {
     stopping: bool,
     /// The thread that makes blocks waits for a full one: it is not to be woken before.
     gathering: bool,
+    passed_on: PassedOn,
 }
 
-/// Called with each transaction that a client has brought, as it was submitted.
-type Forward = Box<dyn Fn(&[u8]) + Send + Sync>;
+/// What was passed on again since the block of that height.
+#[derive(Debug, Default)]
+struct PassedOn {
+    height: u64,
+    transactions: usize,
+    bytes: usize,
+}
+
+/// Called with each transaction that a client has brought, as it was submitted, and with 0; later with the height instead. Says whether it is on its way.
+type Forward = Box<dyn Fn(&[u8], u64) -> bool + Send + Sync>;
 
 /// The accounts of a ledger, as the mempool sees them.
 struct Known<'a, L>(&'a L);
@@ -316,6 +360,7 @@ impl<L: Ledger> Producer<L> {
                     journal: None,
                     stopping: false,
                     gathering: false,
+                    passed_on: PassedOn::default(),
                 }),
                 wake: Condvar::new(),
                 health: watch::Sender::new(Health::Running),
@@ -326,9 +371,13 @@ impl<L: Ledger> Producer<L> {
         }
     }
 
-    /// From here on `forward` gets the bytes of each transaction that a client brings, for other nodes: so those that a client has sent to them may be on
-    /// their way to this one, and a nonce that is missing is no reason to refuse those after it. Only the first call does anything.
-    pub fn forward_to(&self, forward: impl Fn(&[u8]) + Send + Sync + 'static) {
+    /// From here on `forward` gets the bytes of each transaction that a client brings, for other nodes, and with it the edition: 0, and a height each time that it
+    /// is to be sent again. It says whether it has taken it; if not, that is tried again after the next block. What [`Producer::recover`] brought back
+    /// before goes out with the next blocks.
+    ///
+    /// So transactions that a client has sent to others may be on their way to this node, and a nonce that is missing is no reason to refuse those
+    /// after it. Only the first call does anything.
+    pub fn forward_to(&self, forward: impl Fn(&[u8], u64) -> bool + Send + Sync + 'static) {
         // An error says that there is one already.
         let _ = self.shared.forward.set(Box::new(forward));
     }
@@ -343,7 +392,7 @@ impl<L: Ledger> Producer<L> {
             };
             decoded.candidate = decoded.candidate.expiring(record.expires);
             let accepted = self.shared.submit(&decoded, record.origin, true);
-            count += usize::from(matches!(accepted, Ok(Progress::Accepted(_))));
+            count += usize::from(matches!(accepted, Ok((Progress::Accepted(_), _))));
         }
         let mut state = self.shared.lock();
         compact(&mut journal, &state.mempool);
@@ -354,7 +403,8 @@ impl<L: Ledger> Producer<L> {
     /// Transactions for the next block, the best first. What was taken before is free to be taken again.
     pub fn batch(&self, limits: BatchLimits) -> Vec<SignedTransaction> {
         let mut state = self.shared.lock();
-        state.mempool.release();
+        let dropped = state.mempool.release();
+        state.cross_out(dropped.iter().map(|(hash, _)| *hash));
         let batch = state.mempool.take_batch(limits);
         batch.iter().map(|signed| (**signed).clone()).collect()
     }
@@ -370,13 +420,18 @@ impl<L: Ledger> Producer<L> {
         senders: &[(Hash, Address)],
     ) -> Result<(), StoreError> {
         self.shared.settle(produced, senders)?;
-        self.shared.lock().mempool.release();
+        let mut state = self.shared.lock();
+        let dropped = state.mempool.release();
+        state.cross_out(dropped.iter().map(|(hash, _)| *hash));
+        drop(state);
+        self.shared.resend();
         Ok(())
     }
 
     /// Transactions that a batch had and that cannot be applied: their tickets say so.
     pub fn refuse(&self, refused: Vec<(Hash, AdmitError)>) {
         let mut state = self.shared.lock();
+        state.cross_out(refused.iter().map(|(hash, _)| *hash));
         for (hash, error) in refused {
             let reason = DropReason::Refused(Arc::new(error));
             state.mempool.settle(&hash, Verdict::Dropped(reason));
@@ -424,16 +479,22 @@ impl<L: Ledger> Producer<L> {
     ///
     /// Of each: see [`SubmitError`].
     pub fn submit(&self, transactions: &[Decoded]) -> Vec<Result<Progress, SubmitError>> {
-        self.shared.submit_all(transactions, Origin::Local)
+        let all = self.shared.submit_all(transactions, Origin::Local);
+        let progress = all
+            .into_iter()
+            .map(|each| each.map(|(progress, _)| progress));
+        progress.collect()
     }
 
-    /// [`Producer::submit`] for transactions that another node has forwarded: those before them may still be on their way.
+    /// [`Producer::submit`] for transactions that another node has forwarded: those before them may still be on their way. Returns of each whether it is to go
+    /// on to others from here.
     ///
     /// # Errors
     ///
     /// Of each: see [`SubmitError`].
-    pub fn submit_from_peer(&self, transactions: &[Decoded]) -> Vec<Result<Progress, SubmitError>> {
-        self.shared.submit_all(transactions, Origin::Peer)
+    pub fn submit_from_peer(&self, transactions: &[Decoded]) -> Vec<Result<bool, SubmitError>> {
+        let all = self.shared.submit_all(transactions, Origin::Peer);
+        all.into_iter().map(|each| each.map(|(_, on)| on)).collect()
     }
 
     /// A transaction that waits or is in the block under way. `None` means that it is not on its way: either unknown or,
@@ -536,25 +597,39 @@ impl<L: Ledger> Shared<L> {
         }
     }
 
-    /// The mempool is asked first: a transaction leaves it only when its receipt can be read.
-    fn known(&self, candidate: &Candidate) -> Result<Option<Progress>, StoreError> {
-        if let Some(ticket) = self.lock().mempool.watch(&candidate.hash()) {
-            return Ok(Some(Progress::Waiting(ticket)));
+    /// The mempool is asked first: a transaction leaves it only when its receipt can be read. Also says whether it is to go on to other nodes.
+    fn known(
+        &self,
+        candidate: &Candidate,
+        origin: Origin,
+    ) -> Result<Option<(Progress, bool)>, StoreError> {
+        let hash = candidate.hash();
+        let mut state = self.lock();
+        if let Some(ticket) = state.mempool.watch(&hash) {
+            let on = match origin {
+                Origin::Local => {
+                    state.mempool.adopt(&hash);
+                    false
+                }
+                Origin::Peer => state.pass_on(&hash),
+            };
+            return Ok(Some((Progress::Waiting(ticket), on)));
         }
+        drop(state);
         // What is in a block has moved its sender's nonce on. So new ones, which are the most, cost no look into the database.
         let account = self.ledger.account(&candidate.sender())?;
         if candidate.transaction().transaction.nonce >= account.nonce {
             return Ok(None);
         }
-        let receipt = self.ledger.receipt(&candidate.hash())?;
-        Ok(receipt.map(Progress::Included))
+        let receipt = self.ledger.receipt(&hash)?;
+        Ok(receipt.map(|receipt| (Progress::Included(receipt), false)))
     }
 
     fn submit_all(
         &self,
         transactions: &[Decoded],
         origin: Origin,
-    ) -> Vec<Result<Progress, SubmitError>> {
+    ) -> Vec<Result<(Progress, bool), SubmitError>> {
         if transactions.len() > 1 {
             let new: Vec<_> = {
                 let state = self.lock();
@@ -572,20 +647,40 @@ impl<L: Ledger> Shared<L> {
             .collect()
     }
 
-    /// Those before it may be missing if `gaps`: they are on their way, or may be.
+    /// Those before it may be missing if `gaps`: they are on their way, or may be. Also says whether it is to go on to other nodes.
     fn submit(
         &self,
         decoded: &Decoded,
         origin: Origin,
         gaps: bool,
-    ) -> Result<Progress, SubmitError> {
+    ) -> Result<(Progress, bool), SubmitError> {
         let Decoded { candidate, bytes } = decoded;
         let (hash, sender) = (candidate.hash(), candidate.sender());
+        // The same transaction, submitted elsewhere, may have overtaken this call.
+        let refuse = |error: SubmitError| match self.known(candidate, origin)? {
+            Some(known) => Ok(known),
+            None => Err(error),
+        };
         for _ in 0..ADMISSION_ATTEMPTS {
-            if let Some(progress) = self.known(candidate)? {
-                return Ok(progress);
+            if let Some(known) = self.known(candidate, origin)? {
+                return Ok(known);
             }
             self.check_accepting()?;
+            // To check code takes long: not for what the mempool would not have, which costs nobody anything.
+            if let Err(error) = self.ledger.screen(candidate.transaction()) {
+                return refuse(error.into());
+            }
+            let room = self.lock().mempool.check(candidate, &Known(&*self.ledger));
+            if let Err(
+                error @ (AdmissionError::NonceGap { .. }
+                | AdmissionError::SenderFull { .. }
+                | AdmissionError::ReplacementUnderpriced { .. }
+                | AdmissionError::Executing { .. }
+                | AdmissionError::Full { .. }),
+            ) = room
+            {
+                return refuse(refusal(error));
+            }
             let account = self.ledger.account(&sender)?.nonce;
             let nonce = candidate.transaction().transaction.nonce;
             let pending = {
@@ -603,11 +698,7 @@ impl<L: Ledger> Shared<L> {
                 if self.ledger.account(&sender)?.nonce != account {
                     continue;
                 }
-                // The same transaction, submitted elsewhere, may have overtaken this call.
-                return match self.known(candidate)? {
-                    Some(progress) => Ok(progress),
-                    None => Err(error.into()),
-                };
+                return refuse(error.into());
             }
             let mut state = self.lock();
             self.check_accepting()?;
@@ -616,24 +707,35 @@ impl<L: Ledger> Shared<L> {
                 .insert(candidate.clone(), origin, &Known(&*self.ledger));
             match inserted {
                 Ok(accepted) => {
+                    let left = accepted.evicted.into_iter().chain(accepted.replaced);
+                    state.cross_out(left);
                     state.write_down(&hash, bytes, origin);
+                    let pending = accepted.subpool == Subpool::Pending;
+                    let on = pending || accepted.replaced.is_none();
+                    let forward = self.forward.get();
+                    let forward = forward.filter(|_| on && origin == Origin::Local);
+                    if forward.is_some() {
+                        state.mempool.mark_sent(&hash);
+                    }
                     let wake = !state.gathering || state.is_full();
                     drop(state);
                     if wake {
                         self.wake.notify_one();
                     }
-                    if let (Origin::Local, Some(forward)) = (origin, self.forward.get()) {
-                        forward(bytes);
+                    if pending {
+                        self.ledger.expect(candidate.transaction());
                     }
-                    return Ok(Progress::Accepted(accepted.ticket));
+                    if let Some(forward) = forward
+                        && !forward(bytes, 0)
+                    {
+                        self.lock().mempool.mark_unsent(&hash);
+                    }
+                    return Ok((Progress::Accepted(accepted.ticket), on));
                 }
                 Err(AdmissionError::Known) => {}
                 Err(error) => {
                     drop(state);
-                    return match self.known(candidate)? {
-                        Some(progress) => Ok(progress),
-                        None => Err(refusal(error)),
-                    };
+                    return refuse(refusal(error));
                 }
             }
         }
@@ -667,9 +769,28 @@ impl<L: Ledger> Shared<L> {
         self.forget();
     }
 
-    /// Closes the tickets. Health says why before they close.
+    /// Sends to others again what waits for a block and may not have arrived there.
+    fn resend(&self) {
+        let Some(forward) = self.forward.get() else {
+            return;
+        };
+        let mut state = self.lock();
+        let height = state.mempool.height();
+        let waiting = state
+            .mempool
+            .resend(RESEND_AFTER, RESEND_TRANSACTIONS, RESEND_BYTES);
+        drop(state);
+        for signed in waiting {
+            if !forward(&slackline_executor::encode(&*signed), height) {
+                self.lock().mempool.mark_unsent(&signed.hash());
+            }
+        }
+    }
+
+    /// Closes the tickets. Health says why before they close. What was written down stays, whatever is committed after this.
     fn forget(&self) {
         let mut state = self.lock();
+        state.journal = None;
         let (limits, height) = (state.mempool.limits(), state.mempool.height());
         state.mempool = Mempool::new(limits, height, state.mempool.base_price());
     }
@@ -779,12 +900,14 @@ impl<L: Ledger> Shared<L> {
             AdmitError::Store(error) => error,
             other => StoreError::Damaged(other.to_string()),
         };
-        state.mempool.on_block(&block, &known).map_err(store)?;
+        let settled = state.mempool.on_block(&block, &known).map_err(store)?;
+        let mut dropped = settled.dropped;
         // Those that come after one that was refused are not going to be applied.
         for sender in orphaned {
             let account = known.account(&sender).map_err(store)?;
-            state.mempool.realign(&sender, account);
+            dropped.extend(state.mempool.realign(&sender, account));
         }
+        state.cross_out(dropped.iter().map(|(hash, _)| *hash));
         state.tidy();
         drop(state);
         let senders: BTreeMap<_, _> = senders.iter().copied().collect();
@@ -821,6 +944,41 @@ impl State {
             Ok(false) => compact(journal, &self.mempool),
             Err(error) => tracing::warn!(%error, "a pending transaction is not written down"),
         }
+    }
+
+    /// Whoever waits for these has been told that they are in no block: so that must not change with a restart.
+    fn cross_out(&mut self, dropped: impl IntoIterator<Item = Hash>) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        let dropped: Vec<Hash> = dropped.into_iter().collect();
+        match journal.cross_out(&dropped) {
+            Ok(true) => {}
+            Ok(false) => compact(journal, &self.mempool),
+            Err(error) => tracing::warn!(%error, "dropped transactions are not crossed out"),
+        }
+    }
+
+    /// Whether to pass on what is known here and has come again: if it may be news to others. No more in the time of a block than this node itself sends again.
+    fn pass_on(&mut self, hash: &Hash) -> bool {
+        let height = self.mempool.height();
+        if self.passed_on.height != height {
+            self.passed_on = PassedOn {
+                height,
+                ..PassedOn::default()
+            };
+        }
+        let passed = &mut self.passed_on;
+        if passed.transactions >= RESEND_TRANSACTIONS || passed.bytes >= RESEND_BYTES {
+            return false;
+        }
+        let Some(bytes) = self.mempool.stale(hash, RESEND_AFTER / 2) else {
+            return false;
+        };
+        passed.transactions += 1;
+        passed.bytes += bytes;
+        self.mempool.mark_sent(hash);
+        true
     }
 
     fn tidy(&mut self) {
@@ -892,6 +1050,7 @@ mod tests {
     use crate::keys::Key;
     use slackline_executor::{Action, Outcome, Transaction};
     use std::collections::HashMap;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
     use std::time::Duration;
 
@@ -911,6 +1070,8 @@ mod tests {
         receipts: HashMap<Hash, Receipt>,
         height: u64,
         blocks: Vec<(Vec<Hash>, u64)>,
+        /// What was said to be in a block soon.
+        expected: Vec<Hash>,
         /// Counts admissions; the next ones see the account's nonce move in between.
         admissions: usize,
         moves: usize,
@@ -1003,6 +1164,12 @@ mod tests {
         fn verify(&self, transactions: &[&SignedTransaction]) {
             self.inner().verified.push(transactions.len());
         }
+        fn screen(&self, _: &SignedTransaction) -> Result<(), AdmitError> {
+            Ok(())
+        }
+        fn expect(&self, transaction: &SignedTransaction) {
+            self.inner().expected.push(transaction.hash());
+        }
         fn admit(
             &self,
             transaction: &SignedTransaction,
@@ -1082,13 +1249,17 @@ mod tests {
     }
 
     fn transfer(key: &Key, nonce: u64) -> Vec<u8> {
+        paying(key, nonce, 1, 0)
+    }
+
+    fn paying(key: &Key, nonce: u64, fuel_price: u64, tip: u64) -> Vec<u8> {
         let transaction = Transaction {
             chain_id: 1,
             sender: key.public(),
             nonce,
             fuel_limit: 10,
-            fuel_price: 1,
-            tip: 0,
+            fuel_price,
+            tip,
             deposit_limit: 0,
             action: Action::Transfer {
                 to: Address::default(),
@@ -1222,7 +1393,7 @@ mod tests {
         };
         accept(&producer, &transfer(&key, 0));
         gap(1, 3);
-        producer.forward_to(|_| ());
+        producer.forward_to(|_, _| true);
         accept(&producer, &transfer(&key, 3));
         assert_eq!((missing(0), missing(3)), (None, Some(1)));
         gap(1, 1_000);
@@ -1231,6 +1402,274 @@ mod tests {
         accept(&producer, &transfer(&key, 2));
         assert_eq!(missing(3), None);
         assert_eq!(producer.next_nonce(&key.address(), 0), 4);
+    }
+
+    /// Blocks with these of the transactions that wait in the first one, and with nothing in the others.
+    fn commit(producer: &Producer<Fake>, fake: &Fake, transactions: &[Vec<u8>], blocks: u64) {
+        let mut transactions: Vec<SignedTransaction> = transactions
+            .iter()
+            .map(|bytes| fake.decode(bytes).expect("decoded"))
+            .collect();
+        for _ in 0..blocks {
+            let transactions = std::mem::take(&mut transactions);
+            let each = transactions.iter();
+            let senders: Vec<_> = each
+                .map(|signed| (signed.hash(), signed.transaction.sender_address()))
+                .collect();
+            let produced = fake.produce_block(transactions, 0).expect("a block");
+            producer.committed(produced, &senders).expect("state");
+        }
+    }
+
+    /// What goes to other nodes, with its edition; as long as `taken`.
+    fn sent(producer: &Producer<Fake>, taken: Arc<AtomicBool>) -> impl Fn() -> Vec<(Vec<u8>, u64)> {
+        let (give, got) = mpsc::channel();
+        producer.forward_to(move |bytes, edition| {
+            give.send((bytes.to_vec(), edition)).expect("test listens");
+            taken.load(Ordering::Relaxed)
+        });
+        move || got.try_iter().collect()
+    }
+
+    #[test]
+    fn what_waits_goes_to_other_nodes_again_until_it_is_in_a_block() {
+        let fake = Fake::new();
+        let producer = Producer::passive(fake.clone(), Limits::default());
+        let taken = Arc::new(AtomicBool::new(true));
+        let sent = sent(&producer, taken.clone());
+        let key = Key::from_seed([1; 32]);
+        let [first, second] = [0, 1].map(|nonce| transfer(&key, nonce));
+        accept(&producer, &first);
+        assert_eq!(sent(), [(first.clone(), 0)]);
+        // It is not sent again because somebody asks again.
+        submit(&producer, &first).expect("known");
+        commit(&producer, &fake, &[], RESEND_AFTER - 1);
+        assert_eq!(sent(), []);
+        // There is no room for this one: it is tried again after each block.
+        taken.store(false, Ordering::Relaxed);
+        accept(&producer, &second);
+        assert_eq!(sent(), [(second.clone(), 0)]);
+        commit(&producer, &fake, &[], 1);
+        assert_eq!(
+            sent(),
+            [
+                (second.clone(), RESEND_AFTER),
+                (first.clone(), RESEND_AFTER)
+            ]
+        );
+        taken.store(true, Ordering::Relaxed);
+        commit(&producer, &fake, &[], 1);
+        let height = RESEND_AFTER + 1;
+        assert_eq!(sent(), [(first.clone(), height), (second.clone(), height)]);
+        commit(&producer, &fake, &[first], RESEND_AFTER);
+        assert_eq!(sent(), [(second.clone(), height + RESEND_AFTER)]);
+        commit(&producer, &fake, &[second], 3 * RESEND_AFTER);
+        assert_eq!(sent(), []);
+    }
+
+    #[test]
+    fn what_was_written_down_goes_to_other_nodes_after_a_start() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("journal");
+        let key = Key::from_seed([1; 32]);
+        let own = transfer(&key, 0);
+        let peers = transfer(&Key::from_seed([2; 32]), 0);
+        let start = |fake: &Arc<Fake>| {
+            let producer = Producer::passive(fake.clone(), Limits::default());
+            let (journal, recovered) = Journal::open(&path, 1 << 20).expect("opened");
+            let count = producer.recover(journal, recovered.records);
+            (producer, count)
+        };
+        let fake = Fake::new();
+        let (producer, _) = start(&fake);
+        accept(&producer, &own);
+        let decoded = producer.decode(peers).expect("decoded");
+        assert!(matches!(
+            producer.submit_from_peer(&[decoded])[..],
+            [Ok(true)]
+        ));
+        drop(producer);
+        let (producer, count) = start(&fake);
+        assert_eq!(count, 2);
+        let sent = sent(&producer, Arc::new(AtomicBool::new(true)));
+        commit(&producer, &fake, &[], 1);
+        assert_eq!(sent(), [(own, 1)]);
+        commit(&producer, &fake, &[], 1);
+        assert_eq!(sent(), []);
+    }
+
+    #[test]
+    fn what_is_known_is_passed_on_again_now_and_then() {
+        let fake = Fake::new();
+        let producer = Producer::passive(fake.clone(), Limits::default());
+        let sent = sent(&producer, Arc::new(AtomicBool::new(true)));
+        let come = |bytes: &[u8]| {
+            let decoded = producer.decode(bytes.to_vec()).expect("decoded");
+            producer.submit_from_peer(&[decoded]).remove(0)
+        };
+        let key = Key::from_seed([1; 32]);
+        let first = transfer(&key, 0);
+        assert!(matches!(come(&first), Ok(true)));
+        assert!(matches!(come(&first), Ok(false)));
+        commit(&producer, &fake, &[], RESEND_AFTER / 2);
+        assert!(matches!(come(&first), Ok(true)));
+        assert!(matches!(come(&first), Ok(false)));
+        // Behind a gap it is of no use to others now, and what replaces it there costs nothing.
+        assert!(matches!(come(&transfer(&key, 2)), Ok(true)));
+        commit(&producer, &fake, &[], RESEND_AFTER);
+        assert!(matches!(come(&transfer(&key, 2)), Ok(false)));
+        assert!(matches!(come(&paying(&key, 2, 2, 1)), Ok(false)));
+        accept(&producer, &paying(&key, 2, 3, 2));
+        assert_eq!(sent(), []);
+        // So many in the time of a block.
+        let all: Vec<Vec<u8>> = (0..=RESEND_TRANSACTIONS)
+            .map(|n| {
+                let mut seed = [7; 32];
+                seed[..8].copy_from_slice(&n.to_le_bytes());
+                transfer(&Key::from_seed(seed), 0)
+            })
+            .collect();
+        for bytes in &all {
+            assert!(matches!(come(bytes), Ok(true)));
+        }
+        commit(&producer, &fake, &[], RESEND_AFTER);
+        let on = all.iter().filter(|bytes| matches!(come(bytes), Ok(true)));
+        assert_eq!(on.count(), RESEND_TRANSACTIONS);
+        commit(&producer, &fake, &[], 1);
+        let on = all.iter().filter(|bytes| matches!(come(bytes), Ok(true)));
+        assert_eq!(on.count(), 1);
+        // A client has brought it here too: from here on it is for this node to send.
+        assert!(matches!(
+            submit(&producer, &first),
+            Ok(Progress::Waiting(_))
+        ));
+        commit(&producer, &fake, &[], 1);
+        let height = fake.inner().height;
+        assert_eq!(sent(), [(first, height)]);
+    }
+
+    #[test]
+    fn what_the_mempool_would_not_have_is_not_looked_at_and_what_no_block_can_have_not_prepared() {
+        let fake = Fake::new();
+        let limits = Limits {
+            transactions: 3,
+            sender_transactions: 2,
+            ..Limits::default()
+        };
+        let producer = Producer::passive(fake.clone(), limits);
+        producer.forward_to(|_, _| true);
+        let key = Key::from_seed([1; 32]);
+        let admissions = || fake.inner().admissions;
+        let error = submit(&producer, &transfer(&key, 1_000_000_000)).expect_err("far ahead");
+        assert!(
+            matches!(
+                error,
+                SubmitError::Refused(AdmitError::NonceTooHigh { expected: 0, .. })
+            ),
+            "{error}"
+        );
+        assert_eq!(admissions(), 0);
+        for nonce in [1, 0] {
+            accept(&producer, &paying(&key, nonce, 5, 5));
+        }
+        let first = producer.decode(paying(&key, 0, 5, 5)).expect("decoded");
+        assert_eq!(fake.inner().expected, [first.hash()]);
+        assert_eq!(admissions(), 2);
+        for (bytes, said) in [
+            (paying(&key, 0, 5, 6), "to replace it takes"),
+            (paying(&key, 2, 5, 5), "no more is accepted"),
+        ] {
+            let error = submit(&producer, &bytes).expect_err(said).to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        accept(&producer, &transfer(&Key::from_seed([2; 32]), 0));
+        assert_eq!(admissions(), 3);
+        let error = submit(&producer, &transfer(&Key::from_seed([3; 32]), 0)).expect_err("full");
+        assert!(error.to_string().contains("is full"), "{error}");
+        assert_eq!(admissions(), 3);
+    }
+
+    #[test]
+    fn after_a_failure_what_was_written_down_stays() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("journal");
+        let fake = Fake::new();
+        let producer = Producer::passive(fake.clone(), Limits::default());
+        let (journal, _) = Journal::open(&path, 4 << 20).expect("opened");
+        producer.recover(journal, Vec::new());
+        // So much that an empty mempool would have it compacted.
+        let key = Key::from_seed([1; 32]);
+        let long = |nonce| {
+            let mut transaction = fake
+                .decode(&transfer(&key, nonce))
+                .expect("decoded")
+                .transaction;
+            transaction.action = Action::Deploy {
+                code: vec![0; 600 << 10],
+                input: Vec::new(),
+                value: 0,
+            };
+            borsh::to_vec(&transaction.sign(key.signing())).expect("encoded")
+        };
+        for nonce in 0..2 {
+            accept(&producer, &long(nonce));
+        }
+        let before = std::fs::read(&path).expect("read");
+        assert!(before.len() > 1 << 20);
+        producer.fail("on purpose".to_owned());
+        commit(&producer, &fake, &[], 1);
+        assert!(before == std::fs::read(&path).expect("read"));
+    }
+
+    #[test]
+    fn what_was_dropped_does_not_come_back_with_a_restart() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("journal");
+        let limits = Limits {
+            transactions: 3,
+            ..Limits::default()
+        };
+        let start = |fake: &Arc<Fake>| {
+            let producer = Producer::passive(fake.clone(), limits);
+            let (journal, recovered) = Journal::open(&path, 1 << 20).expect("opened");
+            let count = producer.recover(journal, recovered.records);
+            (producer, count)
+        };
+        let fake = Fake::new();
+        let (producer, _) = start(&fake);
+        let keys = [1, 2, 3, 4].map(|seed| Key::from_seed([seed; 32]));
+        // One is replaced, then one evicted, then one refused.
+        let replaced = accept(&producer, &paying(&keys[0], 0, 2, 2));
+        accept(&producer, &paying(&keys[0], 0, 5, 5));
+        let refused = accept(&producer, &paying(&keys[1], 0, 9, 9));
+        let decoded = producer.decode(paying(&keys[2], 0, 3, 3)).expect("decoded");
+        let evicted = decoded.hash();
+        assert!(matches!(
+            producer.submit_from_peer(&[decoded])[..],
+            [Ok(true)]
+        ));
+        accept(&producer, &paying(&keys[3], 0, 4, 4));
+        assert!(matches!(
+            verdict(replaced),
+            Some(Verdict::Dropped(Dropped::Replaced { .. }))
+        ));
+        assert!(producer.pending(&evicted).is_none());
+        let second = producer.decode(paying(&keys[1], 0, 9, 9)).expect("decoded");
+        producer.refuse(vec![(second.hash(), AdmitError::BadSignature)]);
+        assert!(matches!(
+            verdict(refused),
+            Some(Verdict::Dropped(Dropped::Refused(_)))
+        ));
+        drop(producer);
+        // The one in whose favour the first was dropped could not be taken any more: that does not bring the first back.
+        let (producer, count) = start(&fake);
+        assert_eq!(count, 2);
+        for (key, price) in [(&keys[0], 5), (&keys[3], 4)] {
+            let waiting = producer
+                .decode(paying(key, 0, price, price))
+                .expect("decoded");
+            assert!(producer.pending(&waiting.hash()).is_some());
+        }
     }
 
     #[test]
@@ -1245,7 +1684,7 @@ mod tests {
         assert_eq!(fake.inner().admissions, 2);
         assert!(matches!(verdict(ticket), Some(Verdict::Included(_))));
         fake.inner().moves = usize::MAX;
-        let error = submit(&producer, &transfer(&key, 1000)).expect_err("never at rest");
+        let error = submit(&producer, &transfer(&key, 60)).expect_err("never at rest");
         assert!(matches!(error, SubmitError::TryAgainLater(_)), "{error}");
     }
 

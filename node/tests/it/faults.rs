@@ -640,7 +640,7 @@ async fn peers_that_send_garbage_are_dropped_and_the_chain_goes_on() {
     })
     .await;
     for seed in 0..10 {
-        junk.publish(noise(seed, 300)).unwrap();
+        junk.publish(&noise(seed, 300)).unwrap();
     }
     let banned = r#"slackline_gossip_messages_total{what="bans"} 1"#;
     until("it is banned", || {

@@ -269,7 +269,18 @@ async fn nonces_may_come_through_different_nodes_in_any_order() {
 /// What has been accepted and is in no block yet, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_a_block_survives_being_killed() {
+    survives_being_killed(Testnet::new(4)).await;
+}
+
+/// Also where it is of no use, at a node that makes no blocks: those that do get it after the start, which had no peer before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_at_a_follower_gets_to_validators_after_a_restart() {
     let testnet = Testnet::new(4);
+    std::fs::remove_file(testnet.homes[0].join("validator_key.json")).unwrap();
+    survives_being_killed(testnet).await;
+}
+
+async fn survives_being_killed(testnet: Testnet) {
     // Alone it decides nothing.
     let alone = Dev::validator(&testnet.homes[0]);
     let rpc = client(&alone.url());
