@@ -15,7 +15,7 @@ use crate::store::{
     decode, tools, transfer::Export,
 };
 use crate::thread::on_large_stack;
-use crate::trace::{CallTrace, Detail, Recorder};
+use crate::trace::{CallTrace, Detail, Footprint, Recorder};
 use crate::types::{
     Account, Action, Address, Block, HEADER_VERSION, Hash, Header, Outcome, Receipt,
     SignedTransaction, Validator, encode,
@@ -380,15 +380,76 @@ struct Made {
     stats: BlockStats,
 }
 
+/// What executing a transaction of a block again came to.
+enum Replayed {
+    Done(Box<(Result<Receipt, AdmitError>, Option<CallTrace>)>),
+    /// Nobody wants to know any more.
+    Abandoned,
+    /// The block does not have it.
+    Missing,
+}
+
 /// What a transaction would come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Estimate {
     /// Its receipt, of the block that it would be in.
     pub receipt: Receipt,
-    /// What would happen in it, if it calls a contract.
+    /// What would happen in it, if it calls a contract and that was asked for.
     pub call: Option<CallTrace>,
-    /// The lowest fuel limit that gives the same outcome and events, or at most a thousandth more; `None` after an abort.
+    /// What contracts would use of their storage.
+    pub footprint: Footprint,
+    /// The lowest fuel limit that gives the same outcome and events, or at most a thousandth more; the lowest that is known to, if finding out would
+    /// take more fuel than it may; `None` after an abort.
     pub minimum_fuel_limit: Option<u64>,
+}
+
+/// What an estimate may take.
+#[derive(Clone, Copy)]
+pub struct Effort<'a> {
+    /// Fuel: that of the transactions before it together, the same again for itself, for its trace, and for the lowest fuel limit.
+    pub fuel: u64,
+    /// Whether there is to be a trace, and how closely.
+    pub trace: Option<Detail>,
+    /// The most that the trace takes, in bytes of memory, about.
+    pub trace_bytes: usize,
+    /// The most that the footprint takes.
+    pub footprint_bytes: usize,
+    /// Whether anybody still wants the answer: asked before each execution.
+    pub is_wanted: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl std::fmt::Debug for Effort<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Effort")
+            .field("fuel", &self.fuel)
+            .field("trace", &self.trace)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no estimate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EstimateError {
+    /// Returned when the transaction would not be in the block.
+    #[error(transparent)]
+    Refused(#[from] AdmitError),
+    /// Returned when the limits of the transactions allow for more fuel than an estimate may take.
+    #[error(
+        "after what its sender has waiting it could bring the simulation to {got} fuel; at most {maximum} are allowed"
+    )]
+    TooMuchFuel {
+        /// What is allowed, in fuel.
+        maximum: u64,
+        /// What has been used and the limit of the next one, in fuel.
+        got: u64,
+    },
+    /// Returned when nobody wants it any more.
+    #[error("abandoned")]
+    Abandoned,
+    /// Returned when the machine fails.
+    #[error(transparent)]
+    Execution(#[from] ExecutionError),
 }
 
 /// A call that only reads.
@@ -626,8 +687,8 @@ impl Chain {
     }
 
     /// Executes a transaction of the chain again, on the state that it was executed on, and says what happens in it: its
-    /// receipt, and the calls if it called a contract. `None` if no block has it. Keeps nothing. Blocks the thread, like
-    /// [`Chain::produce_block`].
+    /// receipt, and the calls if it called a contract. `None` if no block has it, or if it is not wanted any more. The trace takes about `trace_bytes`
+    /// bytes of memory at most. Keeps nothing. Blocks the thread, like [`Chain::produce_block`].
     ///
     /// # Errors
     ///
@@ -637,6 +698,8 @@ impl Chain {
         &self,
         hash: &Hash,
         detail: Detail,
+        trace_bytes: usize,
+        is_wanted: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<(Receipt, Option<CallTrace>)>, ExecutionError> {
         let Some(receipt) = self.store.receipt(hash)? else {
             return Ok(None);
@@ -659,22 +722,30 @@ impl Chain {
         };
         let mut transactions = block.transactions.iter().zip(0..);
         let result = on_large_stack(|| {
-            let mut trace = Some(Box::default());
+            let mut trace = Some(Box::new(Recorder::with_room(trace_bytes)));
             for (signed, index) in transactions.by_ref() {
+                if !is_wanted() {
+                    return Ok(Replayed::Abandoned);
+                }
                 if index == receipt.index {
                     let result = traced.transact_traced(&state, signed, index, &mut trace)?;
-                    let trace = trace.and_then(|trace| trace.into_trace());
-                    return Ok(Some((result, trace)));
+                    let trace = trace.and_then(|trace| trace.into_trace().0);
+                    return Ok(Replayed::Done(Box::new((result, trace))));
                 }
                 // What it was refused for, it would not be in the block for.
                 let _ = in_order.transact_traced(&state, signed, index, &mut None)?;
             }
-            Ok(None)
+            Ok(Replayed::Missing)
         });
         let result =
             result.unwrap_or_else(|error| Err(ExecutionError::Engine(error.to_string())))?;
-        match result {
-            Some((Ok(mut again), trace)) => {
+        let done = match result {
+            Replayed::Done(done) => *done,
+            Replayed::Abandoned => return Ok(None),
+            Replayed::Missing => return Err(damaged("it is not where its receipt says").into()),
+        };
+        match done {
+            (Ok(mut again), trace) => {
                 // Where functions are traced, a trap can be taken for want of fuel: see `trace::blocks`.
                 if let (Detail::Functions, Outcome::Abort(_), Outcome::Abort(_)) =
                     (detail, &again.outcome, &receipt.outcome)
@@ -686,10 +757,9 @@ impl Chain {
                     false => Err(damaged("executed again, it has another receipt").into()),
                 }
             }
-            Some((Err(error), _)) => {
+            (Err(error), _) => {
                 Err(damaged(&format!("executed again, it is refused: {error}")).into())
             }
-            None => Err(damaged("it is not where its receipt says").into()),
         }
     }
 
@@ -1190,64 +1260,129 @@ impl Chain {
             base_price: self.next_base_price(parent),
             signatures,
             verified: &self.verified,
+            keeps_code: true,
         }
     }
 
     /// What would become of `signed`, whoever has signed it, in the next block after `pending` others, with what happens in it and the lowest fuel
     /// limit with which it comes out the same: `None` if it has already too low a one. Keeps nothing. Blocks the thread, like
-    /// [`Chain::produce_block`], for as long as about twenty executions.
+    /// [`Chain::produce_block`], for as long as about twenty executions of `signed`, within what `effort` allows.
     ///
     /// # Errors
     ///
-    /// As [`Chain::simulate`].
+    /// See [`EstimateError`].
     pub fn estimate(
         &self,
         pending: &[SignedTransaction],
         signed: &SignedTransaction,
-    ) -> Result<Result<Estimate, AdmitError>, ExecutionError> {
-        let transactions: Vec<_> = pending.iter().chain([signed]).cloned().collect();
-        let run = |fuel_limit: Option<u64>| {
-            let mut transactions = transactions.clone();
-            if let (Some(last), Some(limit)) = (transactions.last_mut(), fuel_limit) {
-                last.transaction.fuel_limit = limit;
+        effort: &Effort<'_>,
+    ) -> Result<Estimate, EstimateError> {
+        let profiling = match effort.trace {
+            Some(Detail::Functions) => Some(self.vm_for(Detail::Functions)?),
+            Some(Detail::Calls) | None => None,
+        };
+        let parent = self.head();
+        let of = (parent.timestamp_ms, self.genesis.proposer);
+        let executor = Executor {
+            keeps_code: false,
+            ..self.executor(&parent, of, Signatures::Trust)
+        };
+        let state = Arc::new(self.state().map_err(ExecutionError::from)?);
+        on_large_stack(|| {
+            let wanted = || match (effort.is_wanted)() {
+                true => Ok(()),
+                false => Err(EstimateError::Abandoned),
+            };
+            let affordable = |used: u64, signed: &SignedTransaction| {
+                let got = signed.transaction.fuel_limit.saturating_add(used);
+                match got <= effort.fuel {
+                    true => Ok(()),
+                    false => Err(EstimateError::TooMuchFuel {
+                        maximum: effort.fuel,
+                        got,
+                    }),
+                }
+            };
+            affordable(0, signed)?;
+            let mut used = 0;
+            let mut index = 0;
+            for each in pending {
+                affordable(used, each)?;
+                wanted()?;
+                if let Ok(receipt) = executor.transact_traced(&state, each, index, &mut None)? {
+                    used += receipt.fuel_used;
+                    index += 1;
+                }
             }
-            let mut results = self.trace(&transactions, 0, Detail::Calls)?;
-            results
-                .pop()
-                .ok_or_else(|| ExecutionError::Engine("no result of a transaction".to_owned()))
-        };
-        let (receipt, call) = match run(None)? {
-            Ok(done) => done,
-            Err(error) => return Ok(Err(error)),
-        };
-        let mut estimate = Estimate {
-            minimum_fuel_limit: None,
-            receipt,
-            call,
-        };
-        if matches!(estimate.receipt.outcome, Outcome::Abort(_)) {
-            return Ok(Ok(estimate));
-        }
-        // What a contract lets others use may depend on what it has: usually what was used is enough, else it is in between.
-        let same = |fuel_limit: u64| -> Result<bool, ExecutionError> {
-            Ok(run(Some(fuel_limit))?.is_ok_and(|(receipt, _)| {
-                (&receipt.outcome, &receipt.events)
-                    == (&estimate.receipt.outcome, &estimate.receipt.events)
-            }))
-        };
-        let (mut low, mut high) = (estimate.receipt.fuel_used, signed.transaction.fuel_limit);
-        if same(low)? {
-            high = low;
-        }
-        while high > low + low / 1024 {
-            let middle = low + (high - low) / 2;
-            match same(middle)? {
-                true => high = middle,
-                false => low = middle,
+            // What it does is not done to the state, so that each of these runs begins with the same.
+            let run = |executor: &Executor<'_>, fuel_limit, mut trace| {
+                wanted()?;
+                let mut signed = signed.clone();
+                signed.transaction.fuel_limit = fuel_limit;
+                let prepared = executor
+                    .prepare(std::slice::from_ref(&signed))
+                    .swap_remove(0);
+                let done = executor.execute(state.clone(), &signed, &prepared, &mut trace)?;
+                Ok::<_, EstimateError>((done.map(|done| done.receipt), trace))
+            };
+            let limit = signed.transaction.fuel_limit;
+            let room = match effort.trace {
+                Some(Detail::Calls) => effort.trace_bytes,
+                Some(Detail::Functions) | None => 0,
+            };
+            let recorder = Recorder::with_room(room).and_footprint(effort.footprint_bytes);
+            let (receipt, trace) = run(&executor, limit, Some(Box::new(recorder)))?;
+            let mut receipt = receipt?;
+            receipt.index = index;
+            let (mut call, footprint) = trace.map(|trace| trace.into_trace()).unwrap_or_default();
+            if let Some(vm) = &profiling {
+                let executor = Executor {
+                    vm,
+                    keeps_code: false,
+                    ..self.executor(&parent, of, Signatures::Trust)
+                };
+                let recorder = Recorder::with_room(effort.trace_bytes);
+                let (_, trace) = run(&executor, limit, Some(Box::new(recorder)))?;
+                call = trace.and_then(|trace| trace.into_trace().0);
             }
-        }
-        estimate.minimum_fuel_limit = Some(high);
-        Ok(Ok(estimate))
+            let mut estimate = Estimate {
+                minimum_fuel_limit: None,
+                receipt,
+                call,
+                footprint: footprint.unwrap_or_default(),
+            };
+            if matches!(estimate.receipt.outcome, Outcome::Abort(_)) {
+                return Ok(estimate);
+            }
+            // What a contract lets others use may depend on what it has: usually what was used is enough, else it is in between.
+            let mut left = effort.fuel;
+            let mut same = |fuel_limit: u64| -> Result<Option<bool>, EstimateError> {
+                if fuel_limit > left {
+                    return Ok(None);
+                }
+                let (receipt, _) = run(&executor, fuel_limit, None)?;
+                Ok(Some(receipt.is_ok_and(|receipt| {
+                    left -= receipt.fuel_used;
+                    (&receipt.outcome, &receipt.events)
+                        == (&estimate.receipt.outcome, &estimate.receipt.events)
+                })))
+            };
+            let (mut low, mut high) = (estimate.receipt.fuel_used, limit);
+            if same(low)? == Some(true) {
+                high = low;
+            }
+            while high > low + low / 1024 {
+                let middle = low + (high - low) / 2;
+                match same(middle)? {
+                    Some(true) => high = middle,
+                    Some(false) => low = middle,
+                    None => break,
+                }
+            }
+            estimate.minimum_fuel_limit = Some(high);
+            Ok(estimate)
+        })
+        .unwrap_or_else(|error| Err(ExecutionError::Engine(error.to_string()).into()))
     }
 
     /// What would become of `transactions` in the next block, at its parent's time. Keeps nothing. Blocks the thread, like
@@ -1340,6 +1475,7 @@ impl Chain {
         let timestamp_ms = timestamp_ms.max(parent.timestamp_ms);
         let executor = Executor {
             vm,
+            keeps_code: false,
             ..self.executor(&parent, (timestamp_ms, self.genesis.proposer), signatures)
         };
         let state = Arc::new(self.state()?);
@@ -1351,7 +1487,7 @@ impl Chain {
                     let mut trace = recorder();
                     let result = executor.transact_traced(&state, signed, index, &mut trace)?;
                     index += u32::from(result.is_ok());
-                    let trace = trace.and_then(|trace| trace.into_trace());
+                    let trace = trace.and_then(|trace| trace.into_trace().0);
                     Ok(result.map(|receipt| (receipt, trace)))
                 })
                 .collect()
@@ -1470,7 +1606,7 @@ impl Chain {
             fuel_used: used,
             height: head.height,
         };
-        Ok((result, trace.and_then(|trace| trace.into_trace())))
+        Ok((result, trace.and_then(|trace| trace.into_trace().0)))
     }
 
     /// What the database takes.

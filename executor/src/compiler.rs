@@ -27,7 +27,7 @@ impl Compiler {
                         return;
                     };
                     // What is refused is remembered, what the machine failed in is tried again when it is executed.
-                    if let Err(error) = vm.load(hash, &code) {
+                    if let Err(error) = vm.load(hash, &code, true) {
                         tracing::warn!(%error, %hash, "not compiled ahead");
                     }
                 }

@@ -27,6 +27,8 @@ pub(crate) struct Executor<'a> {
     pub(crate) base_price: u64,
     pub(crate) signatures: Signatures,
     pub(crate) verified: &'a Verified,
+    /// Whether code that is deployed is kept on disk as it was compiled: what is only simulated may be anything, and cost nothing.
+    pub(crate) keeps_code: bool,
 }
 
 /// Whether to verify signatures.
@@ -357,7 +359,7 @@ impl Executor<'_> {
                 let address = Address::of_contract(&sender, nonce);
                 let hash = code_hash(code);
                 run.deploying = Some((hash, Arc::new(code.clone())));
-                let (run, called) = match self.vm.load(hash, code)? {
+                let (run, called) = match self.vm.load(hash, code, self.keeps_code)? {
                     Err(error) => {
                         run.deploying = None;
                         let called = reverted(&format!("the code cannot be deployed: {error}"));

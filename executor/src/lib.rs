@@ -40,8 +40,8 @@ mod verified;
 mod vm;
 
 pub use chain::{
-    AdmitError, BlockError, Chain, Estimate, Executed, Genesis, GenesisAccount, OpenError, Pending,
-    ProduceError, Produced, ViewCall, ViewError, ViewResult,
+    AdmitError, BlockError, Chain, Effort, Estimate, EstimateError, Executed, Genesis,
+    GenesisAccount, OpenError, Pending, ProduceError, Produced, ViewCall, ViewError, ViewResult,
 };
 pub use execute::{Signatures, ValidatorsError, check_validators, code_hash};
 pub use parallel::{BlockStats, Parallelism};

@@ -18,10 +18,10 @@ pub use blocks::{Block, Blocks, Bulk, End, ProfileError, Start};
 pub(crate) use blocks::{PROFILE_MODULE, instrument};
 
 use crate::params::ProtocolParams;
-use crate::types::Hash;
 pub use crate::types::trace::{
     Access, AccessKind, CallEnded, CallTrace, FunctionUse, HostUse, Step,
 };
+use crate::types::{Address, Event, Hash};
 use crate::vm::{Call, Called, Ended, Entry};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,18 +61,70 @@ pub fn blocks(code: &[u8], params: &ProtocolParams) -> Result<Blocks, String> {
     Ok(blocks)
 }
 
+/// What a part of a trace counts besides its bytes and texts, in bytes: no less than it takes in memory, and no less than half of what it takes as JSON.
+const CALL_BYTES: usize = 768;
+const FUNCTION_BYTES: usize = 320;
+const STEP_BYTES: usize = 128;
+const HOST_BYTES: usize = 128;
+const COUNT_BYTES: usize = 32;
+
+/// What a character of a text counts: JSON can make six of it.
+const TEXT_FACTOR: usize = 3;
+
+/// Room for a trace or a footprint, in bytes. What does not fit is left out, and all that comes after it.
+#[derive(Clone, Copy, Debug)]
+struct Room(usize);
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> bool {
+        let left = self.0.checked_sub(bytes);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+/// The keys of contracts' storage that an execution uses. What calls that failed did is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// By contract and its own key.
+    pub keys: BTreeMap<(Address, Vec<u8>), KeyUse>,
+    /// Whether there are more, for which there was no room.
+    pub truncated: bool,
+}
+
+/// How an execution uses a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyUse {
+    /// It reads what is there, or whether anything is.
+    pub read: bool,
+    /// It writes or deletes it.
+    pub written: bool,
+}
+
 /// Records a run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Recorder {
     /// The calls that are running, outermost first.
     open: Vec<Open>,
     done: Option<CallTrace>,
+    room: Room,
+    /// If it is wanted.
+    footprint: Option<(Footprint, Room)>,
+}
+
+impl Default for Recorder {
+    /// For who has asked for it on his own machine: the trace may be as large as it comes to.
+    fn default() -> Recorder {
+        Recorder::with_room(usize::MAX)
+    }
 }
 
 #[derive(Debug)]
 struct Open {
     call: CallTrace,
     profile: Option<Profile>,
+    /// It is not going to be in the trace, nor what happens in it.
+    is_left_out: bool,
 }
 
 /// Where a call is in its code.
@@ -102,6 +154,30 @@ impl Profile {
 }
 
 impl Recorder {
+    /// The trace may have about `bytes` bytes, in memory; none at all: no trace.
+    pub(crate) fn with_room(bytes: usize) -> Recorder {
+        Recorder {
+            open: Vec::new(),
+            done: None,
+            room: Room(bytes),
+            footprint: None,
+        }
+    }
+
+    /// The footprint too, of which there may be so much.
+    pub(crate) fn and_footprint(mut self, bytes: usize) -> Recorder {
+        self.footprint = Some((Footprint::default(), Room(bytes)));
+        self
+    }
+
+    /// Whether something that takes so much can be recorded of the call that is running. If not, the trace says that there was more.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        let Some(open) = self.open.last_mut() else {
+            return false;
+        };
+        open.has_room(&mut self.room, bytes)
+    }
+
     /// A call begins.
     pub(crate) fn enter(&mut self, call: &Call<'_>, code: Hash, blocks: Option<Arc<Blocks>>) {
         let profile = blocks.map(|blocks| Profile {
@@ -111,16 +187,31 @@ impl Recorder {
             tail_call: false,
             known: BTreeMap::new(),
         });
+        let method = match call.entry {
+            Entry::Method(name) => name,
+            Entry::Init => slackline_sandbox::INIT,
+            Entry::Upgrade => slackline_sandbox::UPGRADE,
+        };
+        let mut bytes = CALL_BYTES + call.input.len() + TEXT_FACTOR * method.len();
+        if profile.is_some() {
+            bytes += FUNCTION_BYTES;
+        }
+        let is_left_out = match self.open.last_mut() {
+            Some(by) => !by.has_room(&mut self.room, bytes),
+            None => !self.room.take(bytes),
+        };
         let call = CallTrace {
             contract: call.contract,
             caller: call.caller,
             code,
-            method: match call.entry {
-                Entry::Method(name) => name.to_owned(),
-                Entry::Init => slackline_sandbox::INIT.to_owned(),
-                Entry::Upgrade => slackline_sandbox::UPGRADE.to_owned(),
+            method: match is_left_out {
+                true => String::new(),
+                false => method.to_owned(),
             },
-            input: call.input.clone(),
+            input: match is_left_out {
+                true => Vec::new(),
+                false => call.input.clone(),
+            },
             value: call.value,
             read_only: call.read_only,
             fuel_limit: call.fuel,
@@ -130,24 +221,40 @@ impl Recorder {
             host: BTreeMap::new(),
             steps: Vec::new(),
             functions: Vec::new(),
+            truncated: false,
         };
-        self.open.push(Open { call, profile });
+        self.open.push(Open {
+            call,
+            profile,
+            is_left_out,
+        });
     }
 
     /// The call that began last has ended.
     pub(crate) fn leave(&mut self, called: &Called) {
-        let Some(Open { mut call, .. }) = self.open.pop() else {
+        let Some(mut open) = self.open.pop() else {
             return;
         };
-        call.fuel_used = called.used;
-        call.ended = match &called.ended {
-            Ended::Returned(data) => CallEnded::Returned(data.clone()),
-            Ended::Reverted(data) => CallEnded::Reverted(data.clone()),
+        if open.is_left_out {
+            return;
+        }
+        let mut data = |data: &[u8]| match open.has_room(&mut self.room, data.len()) {
+            true => data.to_vec(),
+            false => Vec::new(),
+        };
+        let ended = match &called.ended {
+            Ended::Returned(returned) => CallEnded::Returned(data(returned)),
+            Ended::Reverted(returned) => CallEnded::Reverted(data(returned)),
             Ended::Aborted(reason) => CallEnded::Aborted(reason.to_string()),
             Ended::Refused(refusal) => CallEnded::Aborted(refusal.to_string()),
         };
+        let mut call = open.call;
+        call.fuel_used = called.used;
+        call.ended = ended;
         match self.open.last_mut() {
-            Some(Open { call: by, profile }) => {
+            Some(Open {
+                call: by, profile, ..
+            }) => {
                 if let Some(profile) = profile
                     && let Some(site) = profile.site()
                     && let Some(function) = profile.now(&mut by.functions)
@@ -162,7 +269,12 @@ impl Recorder {
 
     /// A host function has been charged for: `calls` is 1 with its first charge, else 0.
     pub(crate) fn host(&mut self, function: &str, calls: u64, fuel: u64) {
-        let Some(Open { call, profile }) = self.open.last_mut() else {
+        let Some(Open {
+            call,
+            profile,
+            is_left_out: false,
+        }) = self.open.last_mut()
+        else {
             return;
         };
         let inside = profile.as_ref().and_then(|profile| {
@@ -171,6 +283,10 @@ impl Recorder {
         });
         for host in std::iter::once(&mut call.host).chain(inside) {
             if !host.contains_key(function) {
+                if !self.room.take(HOST_BYTES) {
+                    call.truncated = true;
+                    continue;
+                }
                 host.insert(function.to_owned(), HostUse::default());
             }
             if let Some(host) = host.get_mut(function) {
@@ -193,10 +309,14 @@ impl Recorder {
 
     /// Profiled code enters its block `number`, and has paid for it.
     pub(crate) fn block(&mut self, number: u32) {
-        let Some(Open { call, profile }) = self.open.last_mut() else {
+        let Some(Open {
+            call,
+            profile: Some(profile),
+            is_left_out: false,
+        }) = self.open.last_mut()
+        else {
             return;
         };
-        let Some(profile) = profile else { return };
         let Some(block) = profile.blocks.blocks.get(number as usize) else {
             return;
         };
@@ -208,16 +328,25 @@ impl Recorder {
                 let caller = profile.running.last().copied();
                 let next = call.functions.len() as u32;
                 let site = profile.site();
-                let place = profile.known.entry((caller, site, block.function));
-                let place = *place.or_insert(next);
-                if place == next {
-                    call.functions.push(FunctionUse {
-                        caller,
-                        site,
-                        function: block.function,
-                        ..FunctionUse::default()
-                    });
-                }
+                let path = (caller, site, block.function);
+                let place = match (profile.known.get(&path), caller) {
+                    (Some(known), _) => *known,
+                    // Without room, what it uses is its caller's. The first one has had its room with the call.
+                    (None, Some(caller)) if !self.room.take(FUNCTION_BYTES) => {
+                        call.truncated = true;
+                        caller
+                    }
+                    (None, _) => {
+                        profile.known.insert(path, next);
+                        call.functions.push(FunctionUse {
+                            caller,
+                            site,
+                            function: block.function,
+                            ..FunctionUse::default()
+                        });
+                        next
+                    }
+                };
                 profile.running.push(place);
             }
             Start::Call => {
@@ -233,34 +362,190 @@ impl Recorder {
             End::Inside => {}
         }
         if let Some(function) = profile.now(&mut call.functions) {
-            *function.blocks.entry(number).or_default() += 1;
+            match function.blocks.get_mut(&number) {
+                Some(count) => *count += 1,
+                None if self.room.take(COUNT_BYTES) => {
+                    function.blocks.insert(number, 1);
+                }
+                None => call.truncated = true,
+            }
         }
     }
 
     /// Profiled code is about to do its bulk operation `number` with so many units, for which the engine charges.
     pub(crate) fn bulk(&mut self, number: u32, units: u32) {
-        let Some(Open { call, profile }) = self.open.last_mut() else {
+        let Some(Open {
+            call,
+            profile: Some(profile),
+            is_left_out: false,
+        }) = self.open.last_mut()
+        else {
             return;
         };
-        let Some(profile) = profile else { return };
         let Some(bulk) = profile.blocks.bulk.get(number as usize) else {
             return;
         };
         let fuel = u64::from(bulk.per_unit) * u64::from(units);
         if let Some(function) = profile.now(&mut call.functions) {
-            *function.bulk.entry(number).or_default() += fuel;
+            match function.bulk.get_mut(&number) {
+                Some(known) => *known += fuel,
+                None if self.room.take(COUNT_BYTES) => {
+                    function.bulk.insert(number, fuel);
+                }
+                None => call.truncated = true,
+            }
         }
     }
 
-    /// The innermost call has done something.
-    pub(crate) fn step(&mut self, step: Step) {
+    /// The innermost call has emitted `event`.
+    pub(crate) fn event(&mut self, event: &Event) {
+        if self.has_room(STEP_BYTES + 32 * event.topics.len() + event.data.len()) {
+            self.step(Step::Event(event.clone()));
+        }
+    }
+
+    /// The innermost call has used its own `key`.
+    pub(crate) fn access(&mut self, kind: AccessKind, key: &[u8], value_len: Option<usize>) {
+        self.uses(kind, key);
+        self.storage(kind, key, value_len);
+    }
+
+    /// The innermost call has looked for a key that begins with `prefix`, and there was none.
+    pub(crate) fn found_nothing(&mut self, prefix: &[u8]) {
+        self.uses(AccessKind::Next, prefix);
+        self.storage(AccessKind::Next, &[], None);
+    }
+
+    fn uses(&mut self, kind: AccessKind, key: &[u8]) {
+        let (Some(open), Some((footprint, room))) = (self.open.last(), &mut self.footprint) else {
+            return;
+        };
+        let at = (open.call.contract, key.to_owned());
+        if !footprint.keys.contains_key(&at) && !room.take(STEP_BYTES + key.len()) {
+            footprint.truncated = true;
+            return;
+        }
+        let used = footprint.keys.entry(at).or_default();
+        match kind {
+            AccessKind::Get | AccessKind::Has | AccessKind::Next => used.read = true,
+            AccessKind::Set | AccessKind::Delete => used.written = true,
+        }
+    }
+
+    fn storage(&mut self, kind: AccessKind, key: &[u8], value_len: Option<usize>) {
+        if self.has_room(STEP_BYTES + key.len()) {
+            self.step(Step::Storage(Access {
+                kind,
+                key: key.to_owned(),
+                value_len: value_len.map(|len| len as u64),
+            }));
+        }
+    }
+
+    /// The innermost call would have made another, which was refused.
+    pub(crate) fn refused(&mut self, reason: &str) {
+        if self.has_room(STEP_BYTES + TEXT_FACTOR * reason.len()) {
+            self.step(Step::Refused(reason.to_owned()));
+        }
+    }
+
+    fn step(&mut self, step: Step) {
         if let Some(open) = self.open.last_mut() {
             open.call.steps.push(step);
         }
     }
 
-    /// The outermost call, if one was made.
-    pub(crate) fn into_trace(self) -> Option<CallTrace> {
-        self.done
+    /// The outermost call, if one was made and there was room for it, and the footprint if it was wanted.
+    pub(crate) fn into_trace(self) -> (Option<CallTrace>, Option<Footprint>) {
+        (self.done, self.footprint.map(|(footprint, _)| footprint))
+    }
+}
+
+impl Open {
+    fn has_room(&mut self, room: &mut Room, bytes: usize) -> bool {
+        if self.is_left_out {
+            return false;
+        }
+        let has_room = room.take(bytes);
+        self.call.truncated |= !has_room;
+        has_room
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enter(recorder: &mut Recorder, input: usize) {
+        let call = Call {
+            contract: Address([1; 32]),
+            caller: Address([2; 32]),
+            entry: Entry::Method("method"),
+            input: vec![7; input],
+            value: 0,
+            fuel: 100,
+            read_only: false,
+        };
+        recorder.enter(&call, Hash([3; 32]), None);
+    }
+
+    fn leave(recorder: &mut Recorder, returned: usize) {
+        recorder.leave(&Called {
+            ended: Ended::Returned(vec![8; returned]),
+            used: 10,
+        });
+    }
+
+    #[test]
+    fn a_trace_takes_no_more_than_its_room_and_says_what_is_missing() {
+        const ROOM: usize = 1 << 20;
+        let mut recorder = Recorder::with_room(ROOM).and_footprint(10 * STEP_BYTES);
+        enter(&mut recorder, 0);
+        recorder.host("call", 1, 1);
+        for n in 0..100u8 {
+            enter(&mut recorder, 256 << 10);
+            recorder.access(AccessKind::Set, &[n % 5], Some(1));
+            enter(&mut recorder, 0);
+            leave(&mut recorder, 0);
+            leave(&mut recorder, 0);
+        }
+        recorder.host("call", 1, 1);
+        recorder.host("revert", 1, 1);
+        leave(&mut recorder, ROOM);
+        let (call, footprint) = recorder.into_trace();
+        let call = call.expect("there was room for the first");
+        assert!(call.truncated && call.fuel_used == 10);
+        assert_eq!(call.steps.len(), 3);
+        assert!(
+            call.calls()
+                .all(|inner| !inner.truncated && inner.steps.len() == 2)
+        );
+        assert_eq!(call.host["call"].calls, 2);
+        assert_eq!(
+            (call.host.len(), call.ended),
+            (1, CallEnded::Returned(Vec::new()))
+        );
+        // It has what the trace has not.
+        let footprint = footprint.expect("it was wanted");
+        assert_eq!((footprint.keys.len(), footprint.truncated), (5, false));
+
+        let mut recorder = Recorder::with_room(0).and_footprint(2 * STEP_BYTES + 2);
+        enter(&mut recorder, 0);
+        recorder.found_nothing(&[0]);
+        for n in 0..3 {
+            recorder.access(AccessKind::Get, &[n], None);
+            recorder.access(AccessKind::Delete, &[n], None);
+        }
+        leave(&mut recorder, 0);
+        let (call, footprint) = recorder.into_trace();
+        let footprint = footprint.expect("it was wanted");
+        assert_eq!((call, footprint.keys.len()), (None, 2));
+        assert!(footprint.truncated);
+        assert!(
+            footprint
+                .keys
+                .values()
+                .all(|used| used.read && used.written)
+        );
     }
 }

@@ -259,15 +259,16 @@ impl Vm {
         slackline_sandbox::check(wasm, &self.params.limits.code, host::FUNCTIONS)
     }
 
-    /// The contract with code `wasm`, whose hash is `hash`: from the memory, from the disk, or compiled. While one thread compiles it,
-    /// others that ask for it wait.
+    /// The contract with code `wasm`, whose hash is `hash`: from the memory, from the disk, or compiled, and kept there if `keep` says so. While one
+    /// thread compiles it, others that ask for it wait.
     pub(crate) fn load(
         &self,
         hash: Hash,
         wasm: &[u8],
+        keep: bool,
     ) -> Result<Result<Arc<Contract>, CodeError>, ExecutionError> {
         self.contracts
-            .get_or_insert_with(&hash, || self.make(hash, wasm))
+            .get_or_insert_with(&hash, || self.make(hash, wasm, keep))
     }
 
     /// What code `wasm` is refused for would be the same on every machine, and is remembered; what the machine fails in is not.
@@ -275,6 +276,7 @@ impl Vm {
         &self,
         hash: Hash,
         wasm: &[u8],
+        keep: bool,
     ) -> Result<Result<Arc<Contract>, CodeError>, ExecutionError> {
         let checked = match self.check(wasm) {
             Ok(checked) => checked,
@@ -299,7 +301,9 @@ impl Vm {
                     }
                     Err(error) => return Ok(Err(CodeError::Compile(error.to_string()))),
                 };
-                self.compiled.store(&hash, &module);
+                if keep {
+                    self.compiled.store(&hash, &module);
+                }
                 module
             }
         };
@@ -342,7 +346,7 @@ impl Vm {
                 let wasm = run.code(hash)?.ok_or_else(|| {
                     StoreError::Damaged(format!("the code with hash {hash} is missing"))
                 })?;
-                self.load(*hash, &wasm)?
+                self.load(*hash, &wasm, true)?
             }
         };
         // It was accepted when it was deployed, so a refusal now is the machine's fault.

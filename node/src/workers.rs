@@ -9,9 +9,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// How long [`Workers::stop`] waits for work under way.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why work was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +51,10 @@ struct Queue<W> {
     waiting: Mutex<Waiting<W>>,
     /// Notified for each piece of work, and when there will be none.
     wake: Condvar,
+    /// Notified when a thread has ended.
+    ended: Condvar,
+    /// As that of [`Waiting`], for who must not wait for the lock.
+    stopped: AtomicBool,
     room: usize,
     /// The most that is taken at once, unless a single piece is larger.
     together: usize,
@@ -55,6 +64,8 @@ struct Waiting<W> {
     work: VecDeque<W>,
     size: usize,
     stopped: bool,
+    /// Threads.
+    running: usize,
 }
 
 /// How much may wait, and how much of it a thread takes at once: see [`Work::size`].
@@ -94,8 +105,11 @@ impl<W: Work> Workers<W> {
                     work: VecDeque::new(),
                     size: 0,
                     stopped: false,
+                    running: 0,
                 }),
                 wake: Condvar::new(),
+                ended: Condvar::new(),
+                stopped: AtomicBool::new(false),
                 room: room.queue,
                 together: room.together,
             }),
@@ -104,8 +118,11 @@ impl<W: Work> Workers<W> {
         let perform = Arc::new(perform);
         for index in 0..threads {
             let (queue, perform) = (workers.queue.clone(), perform.clone());
+            // Counted from here on, so that nobody takes it for one that has ended.
+            let running = Running::new(queue.clone());
             // On an error `workers` is dropped, which ends the threads that run already.
             let thread = slackline_executor::thread::spawn(format!("{name}-{index}"), move || {
+                let _running = running;
                 while let Some(work) = queue.take() {
                     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| perform(work))) {
                         tracing::error!(thread = name, panic = describe(&*panic), "work panicked");
@@ -140,14 +157,44 @@ impl<W: Work> Workers<W> {
         answer.await.map_err(|_| WorkError::Panicked)
     }
 
-    /// Takes no more work, finishes what waits, and returns when the threads have ended. Blocks; does nothing the
-    /// second time.
+    /// Takes no more work, finishes what waits, and returns when the threads have ended, or work has been under way for 20 s more: then they are left
+    /// alone. Blocks; does nothing the second time.
     pub fn stop(&self) {
         self.queue.stop();
-        for thread in lock(&self.threads).drain(..) {
+        let threads: Vec<_> = lock(&self.threads).drain(..).collect();
+        let waiting = lock(&self.queue.waiting);
+        let (waiting, _) = self
+            .queue
+            .ended
+            .wait_timeout_while(waiting, PATIENCE, |waiting| waiting.running > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        if waiting.running > 0 {
+            let (name, threads) = (self.name, waiting.running);
+            tracing::warn!(name, threads, "work does not end in time");
+            return;
+        }
+        drop(waiting);
+        for thread in threads {
             // Panics are caught, so a thread ends by returning.
             let _ = thread.join();
         }
+    }
+}
+
+/// A thread that has not ended.
+struct Running<W>(Arc<Queue<W>>);
+
+impl<W> Running<W> {
+    fn new(queue: Arc<Queue<W>>) -> Running<W> {
+        lock(&queue.waiting).running += 1;
+        Running(queue)
+    }
+}
+
+impl<W> Drop for Running<W> {
+    fn drop(&mut self) {
+        lock(&self.0.waiting).running -= 1;
+        self.0.ended.notify_all();
     }
 }
 
@@ -160,6 +207,7 @@ impl<W> Drop for Workers<W> {
 
 impl<W> Queue<W> {
     fn stop(&self) {
+        self.stopped.store(true, Relaxed);
         lock(&self.waiting).stopped = true;
         self.wake.notify_all();
     }
@@ -225,11 +273,26 @@ impl Workers<Job> {
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, WorkError> {
+        self.call_while_wanted(move |_| job()).await
+    }
+
+    /// [`Workers::call`] for a job that takes long and can be given up: it is told how to find out that its caller has gone away, or the threads
+    /// are to end.
+    ///
+    /// # Errors
+    ///
+    /// See [`WorkError`].
+    pub async fn call_while_wanted<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&(dyn Fn() -> bool + Sync)) -> T + Send + 'static,
+    ) -> Result<T, WorkError> {
         let (sender, receiver) = oneshot::channel();
+        let queue = self.queue.clone();
         let job = move || {
             if !sender.is_closed() {
+                let done = job(&|| !sender.is_closed() && !queue.stopped.load(Relaxed));
                 // Fails if the caller has gone away, who then does not want it.
-                let _ = sender.send(job());
+                let _ = sender.send(done);
             }
         };
         self.run(Box::new(job), receiver).await
@@ -285,6 +348,40 @@ mod tests {
         workers.stop();
         workers.stop();
         assert_eq!(workers.call(|| 5).await, Err(WorkError::Stopped));
+    }
+
+    #[tokio::test]
+    async fn a_job_hears_that_nobody_wants_it_any_more() {
+        let workers = Arc::new(Workers::for_jobs("test", 1, 1).expect("threads"));
+        let run = |stop: bool| {
+            let (workers, until) = (workers.clone(), workers.clone());
+            let (started, running) = oneshot::channel();
+            let (sender, ended) = mpsc::channel();
+            let calling = tokio::spawn(async move {
+                let job = move |is_wanted: &(dyn Fn() -> bool + Sync)| {
+                    assert!(is_wanted());
+                    let _ = started.send(());
+                    while is_wanted() {
+                        std::thread::yield_now();
+                    }
+                    let _ = sender.send(());
+                };
+                workers.call_while_wanted(job).await
+            });
+            async move {
+                running.await.expect("started");
+                match stop {
+                    true => until.stop(),
+                    false => calling.abort(),
+                }
+                tokio::task::spawn_blocking(move || ended.recv())
+                    .await
+                    .expect("joined")
+                    .expect("the job has ended");
+            }
+        };
+        run(false).await;
+        run(true).await;
     }
 
     struct Sized(usize, mpsc::Sender<Vec<usize>>);

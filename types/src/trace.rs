@@ -36,6 +36,9 @@ pub struct CallTrace {
     /// What its functions have used, if that was asked for: each after the one that called it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<FunctionUse>,
+    /// Whether some of it is missing, because there was no room for more in the trace. What is left out of `host`, `steps` and `functions` is in none of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
 }
 
 /// What a function of a contract has used when called on one path of functions.

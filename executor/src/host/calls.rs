@@ -207,7 +207,7 @@ fn nested(
             if let Ended::Refused(refusal) = &called.ended
                 && let Some(trace) = state.recorder()
             {
-                trace.step(Step::Refused(refusal.to_string()));
+                trace.refused(&refusal.to_string());
             }
             state.frame.returned = match called.ended {
                 Ended::Returned(data) | Ended::Reverted(data) => data,

@@ -147,7 +147,7 @@ fn emit(mut host: Host<'_>, topics: u32, count: u32, data: u32, len: u32) -> Hos
         return Err(HostError::TooManyEvents(events).into());
     }
     if let Some(trace) = &mut run.trace {
-        trace.step(Step::Event(event.clone()));
+        trace.event(&event);
     }
     run.events.push(event);
     Ok(())

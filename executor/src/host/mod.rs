@@ -77,7 +77,7 @@ mod storage;
 use crate::gate::Permit;
 use crate::params::ProtocolParams;
 use crate::state::{AccountAdd, Overlay};
-use crate::trace::{Access, AccessKind, PROFILE_MODULE, Recorder, Step};
+use crate::trace::{AccessKind, PROFILE_MODULE, Recorder};
 use crate::types::{Address, Event, Hash};
 use crate::vm::{ExecutionError, Vm};
 use slackline_metering::{CheckStats, Limit};
@@ -285,11 +285,7 @@ impl HostState {
     /// Records a use of the contract's own `key`.
     fn record_access(&mut self, kind: AccessKind, key: &[u8], value_len: Option<usize>) {
         if let Some(trace) = self.recorder() {
-            trace.step(Step::Storage(Access {
-                kind,
-                key: key.to_owned(),
-                value_len: value_len.map(|len| len as u64),
-            }));
+            trace.access(kind, key, value_len);
         }
     }
 }

@@ -119,7 +119,9 @@ fn storage_next(
     let key = match found {
         Found::Key(key) => key,
         Found::Nothing => {
-            host.data_mut().record_access(AccessKind::Next, &[], None);
+            if let Some(trace) = host.data_mut().recorder() {
+                trace.found_nothing(&prefix[STORAGE_PREFIX..]);
+            }
             return Ok(-1);
         }
         Found::OverBudget => return Err(Trap::OutOfFuel.into()),

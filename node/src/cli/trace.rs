@@ -7,7 +7,7 @@ use super::names::Names;
 use super::output::{Output, Table, grouped, print, printable};
 use super::remote::Remote;
 use super::words::{self, Description};
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use slackline_abi::Contract;
 use slackline_executor::sandbox::INIT;
@@ -103,6 +103,10 @@ impl Trace {
             .context("it calls no contract: there is nothing to profile")?;
         let mut calls = vec![&call];
         while let Some(call) = calls.pop() {
+            ensure!(
+                !call.truncated,
+                "the node has no room for all that it does: profile it in the directory of a node, with --data-dir"
+            );
             calls.extend(call.calls());
             if codes.records.codes.contains_key(&call.code) {
                 continue;
@@ -169,7 +173,7 @@ impl Source {
                 Detail::Functions => remote.client().trace_functions(&hash).await?,
             }),
             Source::Directory(chain) => {
-                let traced = chain.trace_transaction(&hash, detail)?;
+                let traced = chain.trace_transaction(&hash, detail, usize::MAX, &|| true)?;
                 let (receipt, call) =
                     traced.context("no block has a transaction with this hash")?;
                 Ok(TraceJson {
@@ -285,6 +289,10 @@ impl Tree<'_> {
             },
             CallEnded::Aborted(reason) => format!("aborted: {}", printable(reason)),
         };
+        if call.truncated {
+            let more = "there was no room for the rest: --data-dir has it";
+            push(text, depth + 1, more);
+        }
         push(text, depth + 1, &ended);
     }
 
