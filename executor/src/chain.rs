@@ -646,13 +646,19 @@ impl Chain {
         })
     }
 
-    /// Up to `limit` events, in the order of the chain.
+    /// Up to `limit` events, in the order of the chain, and not one more once their data has `bytes` bytes or more; with whether a limit is what ended
+    /// them, so that more may follow.
     ///
     /// # Errors
     ///
     /// If the database fails.
-    pub fn events(&self, query: &EventQuery, limit: usize) -> Result<Vec<EventAt>, StoreError> {
-        self.store.events(query, limit)
+    pub fn events(
+        &self,
+        query: &EventQuery,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<(Vec<EventAt>, bool), StoreError> {
+        self.store.events(query, limit, bytes)
     }
 
     /// Executes the block at `height` again on the state before it. Keeps nothing. Blocks the thread, like [`Chain::produce_block`].

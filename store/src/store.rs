@@ -232,12 +232,18 @@ impl Store {
         self.get(Family::Code, &hash.0)
     }
 
-    /// Up to `limit` events, in the order of the chain.
+    /// Up to `limit` events, in the order of the chain, and not one more once their data has `bytes` bytes or more; with whether a limit is what ended
+    /// them, so that more may follow.
     ///
     /// # Errors
     ///
     /// If the database fails.
-    pub fn events(&self, query: &EventQuery, limit: usize) -> Result<Vec<EventAt>, StoreError> {
+    pub fn events(
+        &self,
+        query: &EventQuery,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<(Vec<EventAt>, bool), StoreError> {
         let view = self.view()?;
         let prefix = keys::events(&query.contract, query.topic.as_ref());
         let low = [&prefix[..], &query.from.to_be_bytes()].concat();
@@ -254,14 +260,15 @@ impl Store {
         if let (Bound::Included(low) | Bound::Excluded(low), Bound::Excluded(high)) = (low, high)
             && low >= high
         {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         }
         let mut cursor = view.walk(Family::Events, (low, high), false)?;
         let mut found = Vec::new();
+        let mut found_bytes = 0;
         let mut last: Option<Receipt> = None;
-        while found.len() < limit {
+        while found.len() < limit && found_bytes < bytes {
             let Some((key, _)) = cursor.next()? else {
-                break;
+                return Ok((found, false));
             };
             let damaged = || StoreError::Damaged("a key of the events".to_owned());
             let position = event_position(&key[prefix.len()..]).ok_or_else(damaged)?;
@@ -274,18 +281,17 @@ impl Store {
                     receipt(&*view, position.height, position.transaction)?.ok_or_else(damaged)?
                 }
             };
+            let event = receipt.events.get(position.event as usize).cloned();
+            let event = event.ok_or_else(damaged)?;
+            found_bytes += event.data.len() + 32 * event.topics.len();
             found.push(EventAt {
                 position,
                 transaction: receipt.transaction,
-                event: receipt
-                    .events
-                    .get(position.event as usize)
-                    .cloned()
-                    .ok_or_else(damaged)?,
+                event,
             });
             last = Some(receipt);
         }
-        Ok(found)
+        Ok((found, true))
     }
 
     /// The state as of the last block.
