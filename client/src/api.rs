@@ -52,7 +52,8 @@ pub trait Api {
     /// them, and `missing_nonce` says which is the first.
     ///
     /// Every answer about a transaction has its hash: one that is refused has status `"error"`, or `"try_again_later"` if the same bytes may be
-    /// accepted later, with the error inside. An error of JSON-RPC means that the bytes are no transaction, or that a parameter is wrong.
+    /// accepted later, with the error inside. An error of JSON-RPC means that the bytes are no transaction, that a parameter is wrong, or, with the
+    /// kind `try_again_later`, that the call was one too many, or that there was no room for its answer.
     #[method(name = "submit_transaction", param_kind = map)]
     async fn submit_transaction(
         &self,
@@ -77,13 +78,16 @@ pub trait Api {
     fn get_transaction(&self, hash: String) -> Result<TransactionAnswer, RpcError>;
 
     /// What a transaction would come to in the next block, after what its sender has pending: outcome, fuel, the lowest fuel limit that does,
-    /// events, and the contract storage that it reads and writes; with `trace`, also the calls with the fuel of each. `transaction` is as for
-    /// `submit_transaction`, but its signature may be anything. Nothing is kept.
+    /// events, and the contract storage that it reads and writes; with `trace`, also the calls with the fuel of each, and with `functions` what each
+    /// function of the contracts would use, as in `trace_transaction`. `transaction` is as for `submit_transaction`, but its signature may be
+    /// anything. Nothing is kept. Neither its limit nor those of what is pending may allow for more
+    /// fuel than the node's views may use.
     #[method(name = "simulate_transaction", param_kind = map)]
     async fn simulate_transaction(
         &self,
         transaction: String,
         trace: Option<bool>,
+        functions: Option<bool>,
     ) -> Result<SimulationJson, RpcError>;
 
     /// The balance, the nonce and the code of an account; after the block at `height` if that is given, without what is pending.
@@ -91,7 +95,7 @@ pub trait Api {
     fn get_account(&self, address: String, height: Option<u64>) -> Result<AccountJson, RpcError>;
 
     /// The events of a contract, oldest first: those with `topic` at any place, if that is given, in blocks `from_height` to `to_height`. At most
-    /// `limit` (default 100, at most 1,000); `next` of the answer, as `after`, asks for those that follow.
+    /// `limit` (default 100, at most 1,000), and no more once they have a megabyte of data; `next` of the answer, as `after`, asks for those that follow.
     #[method(name = "get_events", param_kind = map, blocking)]
     fn get_events(
         &self,
@@ -166,25 +170,34 @@ pub trait Api {
     #[method(name = "get_abi", param_kind = map, blocking)]
     fn get_abi(&self, contract: String) -> Result<AbiJson, RpcError>;
 
-    /// Each block from now on, once it is on disk. Who is 64 blocks behind is told how many were missed, by a lower height in between.
-    #[subscription(name = "subscribe_blocks" => "block", unsubscribe = "unsubscribe_blocks", item = BlockNewsJson)]
+    /// Each block from now on, once it is on disk. A subscription of a client that does not read for 10 seconds, or is 64 blocks behind, ends with an
+    /// error `missed`, which has the height from which on something may be missing: `get_block` has it.
+    #[subscription(
+        name = "subscribe_blocks" => "block",
+        unsubscribe = "unsubscribe_blocks",
+        item = BlockNewsJson,
+        with_extensions
+    )]
     async fn subscribe_blocks(&self) -> jsonrpsee::core::SubscriptionResult;
 
-    /// The receipt of each transaction that an account sends, from now on.
+    /// The receipt of each transaction that an account sends, from now on. It ends as `subscribe_blocks` does: then `get_transaction` has what was missed.
     #[subscription(
         name = "subscribe_receipts" => "receipt",
         unsubscribe = "unsubscribe_receipts",
         item = ReceiptJson,
-        param_kind = map
+        param_kind = map,
+        with_extensions
     )]
     async fn subscribe_receipts(&self, account: String) -> jsonrpsee::core::SubscriptionResult;
 
-    /// Each event of a contract from now on, or each that has `topic` at any place.
+    /// Each event of a contract from now on, or each that has `topic` at any place. It ends as `subscribe_blocks` does: then `get_events` has what was
+    /// missed.
     #[subscription(
         name = "subscribe_events" => "event",
         unsubscribe = "unsubscribe_events",
         item = FoundEventJson,
-        param_kind = map
+        param_kind = map,
+        with_extensions
     )]
     async fn subscribe_events(
         &self,

@@ -5,7 +5,7 @@
 //!
 //! | code | kind | further data | meaning |
 //! |---|---|---|---|
-//! | -32602 | `invalid_params` | `parameter`, `reason` | A parameter is not what the method takes |
+//! | -32602 | `invalid_params` | `parameter`, `reason`, `cause` | A parameter is not what the method takes; `cause` is there if that has a kind of its own |
 //! | 1001 | `transaction_too_large` | `bytes`, `limit` | The encoded transaction is too long |
 //! | 1002 | `malformed_transaction` | `reason` | Not the borsh encoding of a signed transaction, or bytes follow it |
 //! | 1003 | `wrong_chain` | `expected`, `got` | Signed for another chain |
@@ -34,14 +34,18 @@
 //! | 1304 | `storage` | `reason` | The database could not be read |
 //! | 1305 | `internal` | `reason` | The node ran out of memory, or has a bug |
 //! | 1306 | `no_samples` | `reason` | The node meters in a mode that takes no samples, or on a system that has none |
+//! | 1307 | `missed` | `from_height` | A subscription has ended: what blocks from that height on have for it may not have been sent, and can be asked for |
 //!
-//! `submit_transaction` answers with these inside of a result that has the transaction's hash, as soon as the bytes are those of a transaction, so that
-//! no answer about a transaction is without it.
+//! `submit_transaction` answers with these inside of a result that has the transaction's hash, as soon as the bytes are those of a transaction. There
+//! `accepted` beside `data` says that the node had accepted the transaction before. `try_again_later` also comes as an error of JSON-RPC, of any method:
+//! the call was one too many, or there was no room for its answer. The transaction may have been accepted then.
+//!
+//! A subscription ends with one of these as `params.error` of its last message: `missed`, `node_stopping`.
 //!
 //! Requests that do not reach a method get the library's own errors, whose data is a sentence or nothing: -32700 (not
-//! JSON), -32600 (not a request), -32601 (no such method), -32602 (parameters missing or of another JSON type), -32007
-//! (request too large; HTTP status 413), -32008 (answer too large), -32010 (batch too long). Too many requests at a time
-//! get HTTP status 429 and no JSON.
+//! JSON), -32600 (not a request), -32601 (no such method), -32602 (parameters missing or of another JSON type), -32006 (too many subscriptions of a
+//! session), -32007 (request too large; HTTP status 413), -32008 (answer too large), -32010 (batch too long), -32011 (answers of a batch too large
+//! together), -32603 (a bug). Too many requests at a time get HTTP status 429 and no JSON.
 
 use crate::types::Amount;
 use jsonrpsee::types::ErrorObjectOwned;
@@ -55,7 +59,12 @@ use slackline_types::{Address, Hash};
 pub enum RpcError {
     /// Returned when a parameter has the right JSON type but is not what the method takes.
     #[error("parameter {parameter}: {reason}")]
-    InvalidParams { parameter: String, reason: String },
+    InvalidParams {
+        parameter: String,
+        reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Box<RpcError>>,
+    },
     /// Returned by `submit_transaction` for more bytes than a transaction may have.
     #[error("the transaction has {bytes} bytes; at most {limit} are allowed")]
     TransactionTooLarge { bytes: u64, limit: u64 },
@@ -157,6 +166,9 @@ pub enum RpcError {
     /// Returned by `profile_node` of a node without asynchronous checks.
     #[error("the node cannot be profiled: {reason}")]
     NoSamples { reason: String },
+    /// Sent to a subscriber that does not read, or falls behind, as the last that it hears of its subscription.
+    #[error("the subscription has ended: what there is from block {from_height} on may be missing")]
+    Missed { from_height: u64 },
 }
 
 fn list(methods: &[String]) -> String {
@@ -200,6 +212,7 @@ impl RpcError {
             RpcError::Storage { .. } => 1304,
             RpcError::Internal { .. } => 1305,
             RpcError::NoSamples { .. } => 1306,
+            RpcError::Missed { .. } => 1307,
         }
     }
 
@@ -229,6 +242,7 @@ mod tests {
             RpcError::InvalidParams {
                 parameter: text(),
                 reason: text(),
+                cause: Some(Box::new(RpcError::BadSignature)),
             },
             RpcError::TransactionTooLarge { bytes: 1, limit: 2 },
             RpcError::MalformedTransaction { reason: text() },
@@ -289,6 +303,7 @@ mod tests {
             RpcError::Storage { reason: text() },
             RpcError::Internal { reason: text() },
             RpcError::NoSamples { reason: text() },
+            RpcError::Missed { from_height: 1 },
         ]
     }
 
@@ -323,6 +338,7 @@ mod tests {
             RpcError::Storage { .. } => 26,
             RpcError::Internal { .. } => 27,
             RpcError::NoSamples { .. } => 28,
+            RpcError::Missed { .. } => 29,
         }
     }
 

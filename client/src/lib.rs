@@ -59,6 +59,7 @@ use jsonrpsee::core::client::Error as TransportError;
 pub use jsonrpsee::core::client::Subscription;
 use jsonrpsee::http_client::{HttpClient, HttpClientBuilder};
 use jsonrpsee::types::ErrorObjectOwned;
+use jsonrpsee::ws_client::PingConfig;
 use jsonrpsee::ws_client::{WsClient, WsClientBuilder};
 use slackline_proof::StateAnswer;
 use slackline_types::{Address, Hash, SignedTransaction, Validator};
@@ -78,6 +79,8 @@ use types::{
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(MAX_TIMEOUT_MS + 30_000);
 /// How long [`Client::execute`] lets a node wait before it submits again.
 const ATTEMPT: Duration = Duration::from_secs(10);
+/// How much later than it was asked for an answer may come before [`Client::execute`] gives it up.
+const ON_THE_WAY: Duration = Duration::from_secs(1);
 /// Requests of a session under way at a time.
 const SESSION_REQUESTS: usize = 4_096;
 
@@ -114,7 +117,8 @@ impl Error {
 /// Why [`Client::execute`] has no receipt.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
-    /// Returned when the transaction is not on the chain, and these bytes never will be as things are: nothing that was sent can still be accepted.
+    /// Returned when the transaction is not on the chain, and these bytes never will be as things are: nothing that was sent can still be accepted. That is
+    /// so only if [`Retry::already_sent`] says whether anything was sent before.
     #[error(transparent)]
     Refused(RpcError),
     /// Returned when the node does not understand the request: it is another version, or no node.
@@ -139,6 +143,9 @@ pub struct Retry {
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
+    /// Whether the same bytes may have been sent before, by this program or another: then what depends on the state of the node that is asked is no
+    /// definite answer. For who kept them across a restart, or an [`ExecuteError::Unknown`].
+    pub already_sent: bool,
 }
 
 impl Default for Retry {
@@ -148,6 +155,7 @@ impl Default for Retry {
             deadline: Duration::from_secs(60),
             first_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(5),
+            already_sent: false,
         }
     }
 }
@@ -271,7 +279,9 @@ impl Client {
         if let Some(open) = session.as_ref().filter(|open| open.is_connected()) {
             return Ok(open.clone());
         }
+        // A session whose node is gone without a word is broken after a while: the next call gets another one.
         let fresh = WsClientBuilder::default()
+            .enable_ws_ping(PingConfig::new())
             .request_timeout(REQUEST_TIMEOUT)
             .max_concurrent_requests(SESSION_REQUESTS)
             .max_request_size(u32::MAX)
@@ -332,7 +342,19 @@ impl Client {
         transaction: &SignedTransaction,
         trace: bool,
     ) -> Result<SimulationJson, Error> {
-        ask!(self.simulate_transaction(bytes(transaction), Some(trace)))
+        ask!(self.simulate_transaction(bytes(transaction), Some(trace), None))
+    }
+
+    /// The same, with what each function of the contracts would use. It takes many times as long; a node makes one at a time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::simulate`]; [`RpcError::TryAgainLater`] while the node makes another profile.
+    pub async fn simulate_functions(
+        &self,
+        transaction: &SignedTransaction,
+    ) -> Result<SimulationJson, Error> {
+        ask!(self.simulate_transaction(bytes(transaction), Some(true), Some(true)))
     }
 
     /// A page of events, oldest first.
@@ -456,7 +478,8 @@ impl Client {
         ask!(self.get_abi(contract.to_string()))
     }
 
-    /// Each block from now on. Over WebSocket only; it ends when the session does.
+    /// Each block from now on. Over WebSocket only; it ends when the session does, and when this program falls too far behind: then nothing says what was
+    /// missed, and what came since the last block that was heard of is to be asked for.
     ///
     /// # Errors
     ///
@@ -542,11 +565,20 @@ impl Client {
         let deadline = Instant::now() + retry.deadline;
         let mut pause = retry.first_pause;
         // Whether a node may have accepted it: then what depends on the state of the node that is asked decides nothing.
-        let mut sent = false;
+        let mut sent = retry.already_sent;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let answer = self.submit(transaction, WaitUntil::Final, left.min(ATTEMPT));
-            let (reason, at_once) = match answer.await {
+            let wait = left.min(ATTEMPT);
+            let answer = self.submit(transaction, WaitUntil::Final, wait);
+            // Also while a connection is made, or an answer does not come.
+            let answer = tokio::time::timeout(wait + ON_THE_WAY, answer).await;
+            let answer = answer.unwrap_or_else(|_| {
+                Err(Error::Unreachable {
+                    url: self.url().to_owned(),
+                    reason: "no answer in time".to_owned(),
+                })
+            });
+            let (reason, at_once) = match answer {
                 Ok(Submitted {
                     receipt: Some(receipt),
                     ..
@@ -554,6 +586,7 @@ impl Client {
                 Ok(Submitted {
                     error: Some(error), ..
                 }) => {
+                    sent |= error.accepted;
                     if is_definite(&error.data, sent) {
                         return Err(ExecuteError::Refused(error.data));
                     }
@@ -576,8 +609,9 @@ impl Client {
                 Err(Error::Protocol(object)) if !sent => {
                     return Err(ExecuteError::Protocol(object));
                 }
+                // Also where there was no room for the answer, which looks like a call too many.
                 Err(error) => {
-                    sent |= !matches!(error, Error::Refused(RpcError::TryAgainLater { .. }));
+                    sent = true;
                     (error.to_string(), false)
                 }
             };
@@ -629,7 +663,8 @@ fn is_definite(error: &RpcError, sent: bool) -> bool {
         | RpcError::InputTooLarge { .. }
         | RpcError::NoBlock { .. }
         | RpcError::Pruned { .. }
-        | RpcError::NoSamples { .. } => true,
+        | RpcError::NoSamples { .. }
+        | RpcError::Missed { .. } => true,
     }
 }
 
@@ -684,6 +719,7 @@ mod tests {
         deadline: Duration::from_secs(60),
         first_pause: Duration::from_millis(1),
         longest_pause: Duration::from_millis(2),
+        already_sent: false,
     };
 
     fn signed() -> SignedTransaction {
@@ -824,6 +860,54 @@ mod tests {
         ] {
             let error = executed("http", answers).await.expect_err("refused");
             assert!(matches!(error, ExecuteError::Refused(_)), "{error}");
+        }
+    }
+
+    /// Who has accepted it has told others, who may see another state.
+    #[tokio::test]
+    async fn a_drop_of_one_node_is_not_definite() {
+        let poor = RpcError::InsufficientBalance {
+            needed: types::Amount(2),
+            available: types::Amount(1),
+        };
+        for answers in [
+            vec![
+                Ok(Submitted::dropped(signed().hash(), poor.clone())),
+                Ok(refused(poor.clone())),
+                Ok(included()),
+            ],
+            // No room for the answer, which may have been a receipt.
+            vec![Err(busy()), Ok(refused(poor.clone())), Ok(included())],
+        ] {
+            let receipt = executed("http", answers).await;
+            assert_eq!(receipt.expect("included"), self::receipt());
+        }
+        let (_node, address) = node([Ok(refused(poor)), Ok(included())]).await;
+        let client = Client::new(&format!("http://{address}")).expect("a client");
+        let again = Retry {
+            already_sent: true,
+            ..QUICK
+        };
+        let receipt = client.execute(&signed(), &again).await;
+        assert_eq!(receipt.expect("included"), self::receipt());
+    }
+
+    #[tokio::test]
+    async fn a_node_that_never_answers_does_not_hold_up_the_deadline() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let address = silent.as_ref().expect("a port").local_addr();
+        let address = address.expect("an address");
+        for scheme in ["http", "ws"] {
+            let client = Client::new(&format!("{scheme}://{address}")).expect("a client");
+            let once = Retry {
+                deadline: Duration::ZERO,
+                ..QUICK
+            };
+            // Much less than a request may take.
+            let executed = client.execute(&signed(), &once);
+            let executed = tokio::time::timeout(REQUEST_TIMEOUT / 3, executed).await;
+            let error = executed.expect("given up").expect_err("nobody answers");
+            assert!(matches!(error, ExecuteError::Unknown { .. }), "{error}");
         }
     }
 

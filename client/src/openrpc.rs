@@ -130,7 +130,11 @@ const METHODS: &[Method] = &[
     ),
     method(
         "simulate_transaction",
-        &[("transaction", true, "string"), ("trace", false, "boolean")],
+        &[
+            ("transaction", true, "string"),
+            ("trace", false, "boolean"),
+            ("functions", false, "boolean"),
+        ],
         "SimulationJson",
         &[PARAMS, NO_TRANSACTION, TRANSACTION, EXECUTION],
     ),

@@ -104,9 +104,10 @@ pub enum SubmitStatus {
     Included,
     /// That was waited for, and the block is decided.
     Final,
-    /// Not accepted now, or forgotten by a node that stops: the same bytes may be accepted later. `error` says why.
+    /// Not accepted now, or forgotten by a node that is full, stops or has failed: the same bytes may be accepted later. `error` says why.
     TryAgainLater,
-    /// Refused, or dropped before it was in a block. `error` says why.
+    /// Refused, or dropped for another reason than room or time. `error` says why, and whether the node had accepted it before: then another one may
+    /// still put it into a block.
     Error,
 }
 
@@ -120,7 +121,7 @@ pub struct Submitted {
     /// What became of it, if it is in a block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptJson>,
-    /// Why it is not going to be in one, with status `"try_again_later"` or `"error"`.
+    /// Why this node is not going to put it into one, with status `"try_again_later"` or `"error"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorJson>,
     /// The sender's lowest nonce that it has to wait for, as the node has no transaction with it: that may be on its way from another node.
@@ -129,11 +130,18 @@ pub struct Submitted {
 }
 
 impl Submitted {
-    /// A transaction that was not accepted, or that was dropped.
+    /// A transaction that was not accepted.
     pub fn refused(hash: Hash, error: RpcError) -> Submitted {
+        // What says nothing about the transaction itself.
         let later = matches!(
             error,
-            RpcError::TryAgainLater { .. } | RpcError::NodeStopping
+            RpcError::TryAgainLater { .. }
+                | RpcError::NodeStopping
+                | RpcError::NodeFailed { .. }
+                | RpcError::Evicted { .. }
+                | RpcError::Expired { .. }
+                | RpcError::Storage { .. }
+                | RpcError::Internal { .. }
         );
         Submitted {
             status: match later {
@@ -146,6 +154,15 @@ impl Submitted {
             missing_nonce: None,
         }
     }
+
+    /// A transaction that was accepted, and dropped before it was in a block.
+    pub fn dropped(hash: Hash, error: RpcError) -> Submitted {
+        let mut submitted = Submitted::refused(hash, error);
+        if let Some(error) = &mut submitted.error {
+            error.accepted = true;
+        }
+        submitted
+    }
 }
 
 /// An error inside an answer, with what the error object of JSON-RPC has.
@@ -157,6 +174,9 @@ pub struct ErrorJson {
     pub message: String,
     /// For programs.
     pub data: RpcError,
+    /// Whether it is about a transaction that the node had accepted, and so perhaps told others of: they may still put it into a block.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accepted: bool,
 }
 
 impl From<RpcError> for ErrorJson {
@@ -165,6 +185,7 @@ impl From<RpcError> for ErrorJson {
             code: error.code(),
             message: error.to_string(),
             data: error,
+            accepted: false,
         }
     }
 }
@@ -460,11 +481,15 @@ pub struct BlockNewsJson {
 pub struct SimulationJson {
     /// What the transaction would come to.
     pub receipt: ReceiptJson,
-    /// The lowest fuel limit with which it comes to that, or at most a thousandth more; not there after an abort.
+    /// The lowest fuel limit with which it comes to that, or at most a thousandth more; the lowest that is known to do if finding out would
+    /// take more fuel than the node's views may; not there after an abort.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum_fuel_limit: Option<u64>,
     /// The keys that contracts would use, by contract and key.
     pub footprint: Vec<FootprintJson>,
+    /// Whether there are more keys than there is room for in the answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub footprint_truncated: bool,
     /// What would happen in it, if it calls a contract and that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<CallTrace>,
@@ -475,7 +500,7 @@ pub struct SimulationJson {
 pub struct FootprintJson {
     /// The contract.
     pub contract: Address,
-    /// Its key.
+    /// Its key; of a search that finds nothing, what the keys would begin with.
     pub key: HexBytes,
     /// Whether it reads what is there, or whether anything is.
     pub read: bool,

@@ -8,7 +8,7 @@ use crate::metrics::{self, Metrics};
 use crate::ops::{self, Sources};
 use crate::producer::{Decoded, Health, Limits, Producer, SubmitError};
 use crate::rpc::api::ApiServer;
-use crate::rpc::listener::Listener;
+use crate::rpc::listener::{Listener, READERS};
 use crate::rpc::server::Handler;
 use crate::snapshot;
 use crate::validator::Validator;
@@ -170,7 +170,11 @@ struct RpcThreads(Option<Runtime>);
 impl RpcThreads {
     fn start(count: usize) -> io::Result<RpcThreads> {
         let mut runtime = runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(count).thread_name("slackline-rpc");
+        // Besides the readers there is who looks whether a block is final, and who profiles.
+        let runtime = runtime
+            .worker_threads(count)
+            .max_blocking_threads(2 * READERS)
+            .thread_name("slackline-rpc");
         Ok(RpcThreads(Some(runtime.enable_all().build()?)))
     }
 

@@ -5,36 +5,17 @@ use slackline_client::types::{
     Mode, SamplesJson, ViewJson,
 };
 use slackline_executor::sample::Samples;
-use slackline_executor::trace::{AccessKind, CallTrace, Step};
+use slackline_executor::trace::Footprint;
 use slackline_executor::{EventAt, EventPosition, MeteringStats, ViewResult};
-use std::collections::BTreeMap;
 
-/// The keys that are used in `call`.
-pub(super) fn footprint(call: &CallTrace) -> Vec<FootprintJson> {
-    let mut keys = BTreeMap::new();
-    let mut calls = vec![call];
-    while let Some(call) = calls.pop() {
-        for step in &call.steps {
-            match step {
-                Step::Call(inner) => calls.push(inner),
-                Step::Storage(access) => {
-                    let used: &mut (bool, bool) =
-                        keys.entry((call.contract, access.key.clone())).or_default();
-                    match access.kind {
-                        AccessKind::Get | AccessKind::Has | AccessKind::Next => used.0 = true,
-                        AccessKind::Set | AccessKind::Delete => used.1 = true,
-                    }
-                }
-                Step::Refused(_) | Step::Event(_) => {}
-            }
-        }
-    }
-    let keys = keys.into_iter();
-    keys.map(|((contract, key), (read, written))| FootprintJson {
+/// The keys that an execution uses.
+pub(super) fn footprint(footprint: Footprint) -> Vec<FootprintJson> {
+    let keys = footprint.keys.into_iter();
+    keys.map(|((contract, key), used)| FootprintJson {
         contract,
         key: HexBytes(key),
-        read,
-        written,
+        read: used.read,
+        written: used.written,
     })
     .collect()
 }

@@ -5,7 +5,7 @@ use crate::workers::WorkError;
 pub use slackline_client::RpcError;
 use slackline_client::types::Amount;
 use slackline_executor::sample::SamplingError;
-use slackline_executor::{AdmitError, ExecutionError, StoreError, ViewError};
+use slackline_executor::{AdmitError, EstimateError, ExecutionError, StoreError, ViewError};
 use std::borrow::Borrow;
 
 /// Of a transaction that is not accepted.
@@ -117,6 +117,19 @@ pub(crate) fn of_view(error: &ViewError) -> RpcError {
             reason: error.to_string(),
         },
         // As for transactions.
+        other => RpcError::Refused {
+            reason: other.to_string(),
+        },
+    }
+}
+
+/// Of a simulation.
+pub(crate) fn of_estimate(error: EstimateError) -> RpcError {
+    match error {
+        EstimateError::Refused(error) => of_admission(&error),
+        EstimateError::Execution(error) => of_view(&ViewError::Execution(error)),
+        // Who asked has gone away, unless it is this.
+        EstimateError::Abandoned => RpcError::NodeStopping,
         other => RpcError::Refused {
             reason: other.to_string(),
         },

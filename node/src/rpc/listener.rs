@@ -7,14 +7,17 @@
 //!   hyper ─▶ the head of a request in time ─▶ Timely: its body in time
 //!     │
 //!     ▼ jsonrpsee: requests and sessions at a time (429), batch, body
-//!   Guarded: requests a second from one address, calls of a session under way; counts and times each call
+//!   Guarded: requests a second from one address, calls of a session under way, their bytes, and those of answers that are not read; counts and
+//!     │      times each call
 //!     │
 //!     ▼ Handler
 //! ```
 
 use super::error::RpcError;
+use super::unsent::{self, Reserved, Unsent};
 use crate::config;
 use crate::metrics::Metrics;
+use crate::socket::{Seats, Socket, network};
 use governor::{DefaultKeyedRateLimiter, InsufficientCapacity, Quota, RateLimiter};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
@@ -32,18 +35,17 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use slackline_client::openrpc;
 use slackline_executor::params::Limits;
-use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, IoSlice, Write};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tower::{Service, layer::util::Identity};
 
@@ -56,12 +58,17 @@ const RESPONSE_SLACK_BYTES: usize = 1 << 20;
 const FORGET_EVERY: u32 = 1_024;
 /// What who is one too many is told.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 21\r\nconnection: close\r\n\r\ntoo many connections\n";
-/// What is read from a connection in its turn, in bytes. Each message of a session becomes a task at once: those of a session that sends many are in
-/// everybody's way until they are done.
-const TURN_BYTES: u64 = 4 << 10;
 /// What is read, and thrown away, of a body after it was refused, in bytes. Where that is not the end of it the connection is closed, and who is still
 /// sending then may not get to read why.
 const REFUSED_BYTES: u64 = 16 << 20;
+/// What the requests under way may take together, in bytes: who waits for a transaction keeps what he has sent of it.
+const REQUESTS_BYTES: usize = 128 << 20;
+/// Of that, those of one connection.
+const OWN_REQUESTS_BYTES: usize = 32 << 20;
+/// How many times a request is in memory while it is read: as it came, and what was made of it.
+const COPIES: usize = 2;
+/// Calls that read the database at a time. Each has the whole answer in memory before it is known how large that is.
+pub const READERS: usize = 16;
 /// How long to wait when no connection can be accepted: open ones have to end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -126,11 +133,13 @@ impl Listener {
 
     async fn accept(self, methods: Methods, metrics: Arc<Metrics>, stop: StopHandle) {
         let patience = Duration::from_millis(self.rpc.timeout_ms);
-        let seats = Arc::new(Seats {
-            most: self.rpc.max_sockets as usize,
-            most_of_one: self.rpc.max_sockets_per_ip as usize,
-            taken: Mutex::default(),
-        });
+        let seats = Seats::new(
+            self.rpc.max_sockets as usize,
+            self.rpc.max_sockets_per_ip as usize,
+        );
+        let room = unsent::room();
+        let requests = Arc::new(Semaphore::new(REQUESTS_BYTES));
+        let readers = Arc::new(Semaphore::new(READERS));
         let rate = NonZeroU32::new(self.rpc.requests_per_second);
         let rate = rate.map(|rate| Arc::new(RateLimiter::keyed(Quota::per_second(rate))));
         let mut until_forgetting = FORGET_EVERY;
@@ -166,18 +175,20 @@ impl Listener {
             }
             // Answers are small, and waited for.
             let _ = stream.set_nodelay(true);
-            let socket = Socket {
-                stream: stream.take(TURN_BYTES),
-                patience,
-                blocked: None,
-                reader: None,
-                _seat: seat,
+            let unsent = Unsent::new(room.clone());
+            let socket = Counted {
+                socket: Socket::new(stream, patience, seat),
+                unsent: unsent.clone(),
             };
             let guard = Guard {
                 peer,
                 rate: rate.clone(),
                 most_calls: self.rpc.max_calls,
                 calls: Arc::new(Semaphore::new(self.rpc.max_calls as usize)),
+                own_requests: Arc::new(Semaphore::new(OWN_REQUESTS_BYTES)),
+                requests: requests.clone(),
+                readers: readers.clone(),
+                unsent,
                 response_bytes: self.response_bytes,
                 metrics: metrics.clone(),
             };
@@ -216,137 +227,40 @@ impl Listener {
     }
 }
 
-/// What counts as one address: of IPv6 the network that a customer gets.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 => v4,
-    }
-}
-
-/// Connections there may be.
+/// A socket that says how much it has written.
 #[derive(Debug)]
-struct Seats {
-    most: usize,
-    most_of_one: usize,
-    taken: Mutex<Taken>,
+struct Counted {
+    socket: Socket,
+    unsent: Arc<Unsent>,
 }
 
-#[derive(Debug, Default)]
-struct Taken {
-    all: usize,
-    by: HashMap<IpAddr, usize>,
-}
-
-/// A connection that there may be. Given back when it is dropped, with the socket.
-#[derive(Debug)]
-struct Seat {
-    of: Arc<Seats>,
-    peer: IpAddr,
-}
-
-impl Seats {
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(self: &Arc<Seats>, peer: IpAddr) -> Option<Seat> {
-        let mut taken = self.lock();
-        let own = taken.by.get(&peer).copied().unwrap_or(0);
-        if taken.all >= self.most || own >= self.most_of_one {
-            return None;
-        }
-        taken.all += 1;
-        taken.by.insert(peer, own + 1);
-        let of = self.clone();
-        Some(Seat { of, peer })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut taken = self.of.lock();
-        taken.all -= 1;
-        if let Some(own) = taken.by.get_mut(&self.peer) {
-            *own -= 1;
-            if *own == 0 {
-                taken.by.remove(&self.peer);
-            }
-        }
-    }
-}
-
-/// A connection that is not read from while it cannot be written to, so that who sends and does not read fills no memory here; and that fails when
-/// nothing could be written for as long as [`Socket::patience`]. Who sends a lot is read from in turns, between which all other tasks have theirs.
-#[derive(Debug)]
-struct Socket {
-    /// Its limit is what may still be read in this turn.
-    stream: Take<TcpStream>,
-    patience: Duration,
-    /// Ends the wait of a write.
-    blocked: Option<Pin<Box<Sleep>>>,
-    /// Who waits for that.
-    reader: Option<Waker>,
-    _seat: Seat,
-}
-
-impl Socket {
-    fn wrote(
-        &mut self,
-        context: &mut Context<'_>,
-        wrote: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if wrote.is_pending() {
-            let patience = self.patience;
-            let blocked = self
-                .blocked
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-            ready!(blocked.as_mut().poll(context));
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        self.blocked = None;
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
+impl Counted {
+    fn wrote(&self, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &wrote {
+            self.unsent.sent(*bytes);
         }
         wrote
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for Counted {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.blocked.is_some() {
-            self.reader = Some(context.waker().clone());
-            return Poll::Pending;
-        }
-        if self.stream.limit() == 0 {
-            self.stream.set_limit(TURN_BYTES);
-            // The runtime puts a task that wakes itself behind all that are ready.
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if read.is_pending() {
-            self.stream.set_limit(TURN_BYTES);
-        }
-        read
+        Pin::new(&mut self.socket).poll_read(context, buffer)
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for Counted {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(self.stream.get_mut()).poll_write(context, bytes);
-        self.wrote(context, wrote)
+        let wrote = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.wrote(wrote)
     }
 
     fn poll_write_vectored(
@@ -354,20 +268,26 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(self.stream.get_mut()).poll_write_vectored(context, parts);
-        self.wrote(context, wrote)
+        let wrote = Pin::new(&mut self.socket).poll_write_vectored(context, parts);
+        self.wrote(wrote)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.get_ref().is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.stream.get_mut()).poll_flush(context)
+        Pin::new(&mut self.socket).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.stream.get_mut()).poll_shutdown(context)
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.unsent.close();
     }
 }
 
@@ -450,6 +370,12 @@ struct Guard {
     most_calls: u32,
     /// Of the connection.
     calls: Arc<Semaphore>,
+    /// Bytes of its requests that may be under way.
+    own_requests: Arc<Semaphore>,
+    /// Bytes of all requests.
+    requests: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
+    unsent: Arc<Unsent>,
     response_bytes: usize,
     metrics: Arc<Metrics>,
 }
@@ -472,9 +398,50 @@ impl Guard {
             Err(InsufficientCapacity(most)) => Err(RpcError::InvalidParams {
                 parameter: "transactions".to_owned(),
                 reason: format!("{requests} at once, and one address may send {most} a second"),
+                cause: None,
             }),
         }
     }
+}
+
+/// What a request, or a batch of them, has of the room for requests.
+type Held = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
+impl Guard {
+    /// Room for requests with parameters of `bytes` bytes, until they are answered.
+    fn hold(&self, bytes: usize) -> Result<Held, RpcError> {
+        let take = |room: &Arc<Semaphore>| {
+            let count = u32::try_from(COPIES * bytes).ok()?;
+            room.clone().try_acquire_many_owned(count).ok()
+        };
+        take(&self.own_requests)
+            .zip(take(&self.requests))
+            .ok_or_else(|| RpcError::TryAgainLater {
+                reason: "requests under way take all the memory that there is for them".to_owned(),
+            })
+    }
+
+    /// Waits until an answer may be made; what reads the database has a reader then.
+    async fn ready(&self, method: &str) -> Option<OwnedSemaphorePermit> {
+        // What is not the database is looked at where it waits, or on threads of which there are a few.
+        let reads = method.starts_with("get_") && method != "get_status";
+        loop {
+            self.unsent.ready().await;
+            if !reads {
+                return None;
+            }
+            // Nobody closes it.
+            let reader = self.readers.clone().acquire_owned().await.ok();
+            if self.unsent.is_ready() {
+                return reader;
+            }
+        }
+    }
+}
+
+/// Length of a request's parameters, in bytes.
+fn params_len(request: &Request<'_>) -> usize {
+    request.params().as_str().map_or(0, str::len)
 }
 
 /// How many transactions a call of `submit_transactions` has; one if that is for the method to refuse.
@@ -501,6 +468,63 @@ struct Guarded<S> {
     guard: Guard,
 }
 
+impl<S> Guarded<S>
+where
+    S: RpcServiceT<MethodResponse = MethodResponse, NotificationResponse = MethodResponse>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+{
+    /// Answers, unless `refused` says why not; with the room that the answer has until it is sent.
+    async fn answer(
+        &self,
+        mut request: Request<'_>,
+        refused: Option<&RpcError>,
+    ) -> (MethodResponse, Option<Reserved>) {
+        let Guarded { inner, guard } = self;
+        let method = openrpc::method_name(request.method_name()).unwrap_or("unknown");
+        let started = Instant::now();
+        let id = request.id.clone().into_owned();
+        let admitted = guard.check_rate(method, &request).and_then(|()| {
+            if let Some(refused) = refused {
+                return Err(refused.clone());
+            }
+            guard
+                .calls
+                .try_acquire()
+                .map_err(|_| RpcError::TryAgainLater {
+                    reason: format!("{} calls of this session are under way", guard.most_calls),
+                })
+        });
+        let mut answer = match admitted {
+            Ok(_permit) => {
+                // Subscriptions go on sending.
+                request.extensions_mut().insert(guard.unsent.clone());
+                let _reader = guard.ready(method).await;
+                inner.call(request).await
+            }
+            Err(error) => MethodResponse::error(request.id, error),
+        };
+        let mut reserved = guard.unsent.reserve(answer.as_json().get().len());
+        if reserved.is_none() {
+            let reason = "answers that nobody reads take all the memory that there is for them";
+            let error = RpcError::TryAgainLater {
+                reason: reason.to_owned(),
+            };
+            answer = MethodResponse::error(id, error);
+            reserved = guard.unsent.reserve(answer.as_json().get().len());
+        }
+        let code = answer.as_error_code();
+        guard.metrics.rpc_call(method, started.elapsed(), code);
+        debug_assert!(
+            code.is_none_or(|code| openrpc::documents(method, code)),
+            "{method} answers with {code:?}, which its documentation does not have"
+        );
+        (answer, reserved)
+    }
+}
+
 impl<S> RpcServiceT for Guarded<S>
 where
     S: RpcServiceT<MethodResponse = MethodResponse, NotificationResponse = MethodResponse>
@@ -514,28 +538,16 @@ where
     type BatchResponse = MethodResponse;
 
     fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
-        let Guarded { inner, guard } = self.clone();
+        let this = self.clone();
         async move {
-            let method = openrpc::method_name(request.method_name()).unwrap_or("unknown");
-            let started = Instant::now();
-            let admitted = guard.check_rate(method, &request).and_then(|()| {
-                guard
-                    .calls
-                    .try_acquire()
-                    .map_err(|_| RpcError::TryAgainLater {
-                        reason: format!("{} calls of this session are under way", guard.most_calls),
-                    })
-            });
-            let answer = match admitted {
-                Ok(_permit) => inner.call(request).await,
-                Err(error) => MethodResponse::error(request.id, error),
-            };
-            let code = answer.as_error_code();
-            guard.metrics.rpc_call(method, started.elapsed(), code);
-            debug_assert!(
-                code.is_none_or(|code| openrpc::documents(method, code)),
-                "{method} answers with {code:?}, which its documentation does not have"
-            );
+            let held = this.guard.hold(params_len(&request));
+            let (answer, reserved) = this.answer(request, held.as_ref().err()).await;
+            // Whether a subscription has begun has been sent by now.
+            if let Some(reserved) = reserved
+                && !answer.is_subscription()
+            {
+                reserved.send(answer.as_json().get().len());
+            }
             answer
         }
     }
@@ -544,11 +556,24 @@ where
     fn batch<'a>(&self, batch: Batch<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
         let this = self.clone();
         async move {
+            let requests = batch.iter().filter_map(|entry| match entry {
+                Ok(BatchEntry::Call(request)) => Some(params_len(request)),
+                _ => None,
+            });
+            let held = this.guard.hold(requests.sum());
             let mut answers = BatchResponseBuilder::new_with_limit(this.guard.response_bytes);
+            let mut all: Option<Reserved> = None;
             let mut notified = false;
             for entry in batch {
                 let answer = match entry {
-                    Ok(BatchEntry::Call(request)) => this.call(request).await,
+                    Ok(BatchEntry::Call(request)) => {
+                        let (answer, reserved) = this.answer(request, held.as_ref().err()).await;
+                        all = match (all, reserved) {
+                            (Some(all), Some(more)) => Some(all.and(more)),
+                            (all, more) => all.or(more),
+                        };
+                        answer
+                    }
                     Ok(BatchEntry::Notification(notification)) => {
                         this.notification(notification).await;
                         notified = true;
@@ -566,7 +591,11 @@ where
             if answers.is_empty() && notified {
                 return MethodResponse::notification();
             }
-            MethodResponse::from_batch(answers.finish())
+            let answer = MethodResponse::from_batch(answers.finish());
+            if let Some(all) = all {
+                all.send(answer.as_json().get().len());
+            }
+            answer
         }
     }
 
@@ -582,64 +611,120 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    use jsonrpsee::server::ResponsePayload;
+    use jsonrpsee::types::Id;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-    #[test]
-    fn seats_are_counted_by_network_and_given_back() {
-        let seats = Arc::new(Seats {
-            most: 3,
-            most_of_one: 2,
-            taken: Mutex::default(),
-        });
-        let address = |text: &str| network(text.parse().expect("an address"));
-        let first = seats.take(address("2001:db8::1")).expect("a seat");
-        let _second = seats.take(address("2001:db8::2:1")).expect("a seat");
-        assert!(seats.take(address("2001:db8::3")).is_none(), "one network");
-        let third = seats.take(address("10.0.0.1")).expect("another one's");
-        assert!(seats.take(address("10.0.0.2")).is_none(), "all are taken");
-        drop(first);
-        let _fourth = seats.take(address("::ffff:10.0.0.1")).expect("free again");
-        assert_eq!(seats.lock().by[&address("10.0.0.1")], 2, "as IPv4");
-        drop(third);
-        assert_eq!(seats.lock().all, 2);
+    const ANSWER_BYTES: usize = 2 << 20;
+
+    /// Answers at once, with much.
+    #[derive(Clone)]
+    struct Chatty(Arc<AtomicUsize>);
+
+    impl RpcServiceT for Chatty {
+        type MethodResponse = MethodResponse;
+        type NotificationResponse = MethodResponse;
+        type BatchResponse = MethodResponse;
+
+        fn call<'a>(
+            &self,
+            request: Request<'a>,
+        ) -> impl Future<Output = MethodResponse> + Send + 'a {
+            self.0.fetch_add(1, Relaxed);
+            let answer = ResponsePayload::success("x".repeat(ANSWER_BYTES));
+            std::future::ready(MethodResponse::response(request.id, answer, usize::MAX))
+        }
+
+        fn batch<'a>(&self, _: Batch<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
+            std::future::ready(MethodResponse::notification())
+        }
+
+        fn notification<'a>(
+            &self,
+            _: Notification<'a>,
+        ) -> impl Future<Output = MethodResponse> + Send + 'a {
+            std::future::ready(MethodResponse::notification())
+        }
     }
 
     #[tokio::test]
-    async fn who_sends_much_is_read_from_in_turns() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let mut client = std::net::TcpStream::connect(address).expect("connected");
-        let sent = vec![1; 64 << 10];
-        client.write_all(&sent).expect("the kernel has it");
-        let (stream, peer) = listener.accept().await.expect("connected");
-        let seats = Arc::new(Seats {
-            most: 1,
-            most_of_one: 1,
-            taken: Mutex::default(),
-        });
-        let mut socket = Socket {
-            stream: stream.take(TURN_BYTES),
-            patience: Duration::MAX,
-            blocked: None,
-            reader: None,
-            _seat: seats.take(peer.ip()).expect("a seat"),
+    async fn who_does_not_read_is_answered_no_further() {
+        let answered = Arc::new(AtomicUsize::new(0));
+        let guard = Guard {
+            peer: IpAddr::from([127, 0, 0, 1]),
+            rate: None,
+            most_calls: 64,
+            calls: Arc::new(Semaphore::new(64)),
+            own_requests: Arc::new(Semaphore::new(OWN_REQUESTS_BYTES)),
+            requests: Arc::new(Semaphore::new(REQUESTS_BYTES)),
+            readers: Arc::new(Semaphore::new(READERS)),
+            unsent: Unsent::new(unsent::room()),
+            response_bytes: usize::MAX,
+            metrics: Arc::default(),
         };
-        let turns = Arc::new(AtomicU64::new(0));
-        let other = tokio::spawn({
-            let turns = turns.clone();
-            async move {
-                loop {
-                    turns.fetch_add(1, Relaxed);
-                    tokio::task::yield_now().await;
-                }
+        let guarded = Guarded {
+            inner: Chatty(answered.clone()),
+            guard: guard.clone(),
+        };
+        let calls: Vec<_> = ["get_block", "call_view"]
+            .into_iter()
+            .cycle()
+            .take(64)
+            .map(|method| {
+                let guarded = guarded.clone();
+                tokio::spawn(async move {
+                    let request = Request::borrowed(method, None, Id::Number(1));
+                    guarded.call(request).await.is_success()
+                })
+            })
+            .collect();
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(answered.load(Relaxed), 4);
+        // As it reads, it is answered the rest.
+        let reading = async {
+            loop {
+                guard.unsent.sent(ANSWER_BYTES);
+                tokio::task::yield_now().await;
             }
-        });
-        let mut received = vec![0; sent.len()];
-        let read = socket.read_exact(&mut received).await;
-        other.abort();
-        assert_eq!(read.expect("all of it"), sent.len());
-        let turns = turns.load(Relaxed);
-        assert!(turns >= sent.len() as u64 / TURN_BYTES - 1, "{turns}");
-        assert_eq!(received, sent);
+        };
+        let answers = async {
+            for call in calls {
+                assert!(call.await.expect("no panic"));
+            }
+        };
+        tokio::select! {
+            () = answers => {}
+            () = reading => {}
+        }
+        assert_eq!(answered.load(Relaxed), 64);
+    }
+
+    #[test]
+    fn requests_under_way_have_so_much_memory() {
+        let requests = Arc::new(Semaphore::new(REQUESTS_BYTES));
+        let connection = || Guard {
+            peer: IpAddr::from([127, 0, 0, 1]),
+            rate: None,
+            most_calls: 1,
+            calls: Arc::new(Semaphore::new(1)),
+            own_requests: Arc::new(Semaphore::new(OWN_REQUESTS_BYTES)),
+            requests: requests.clone(),
+            readers: Arc::new(Semaphore::new(READERS)),
+            unsent: Unsent::new(unsent::room()),
+            response_bytes: usize::MAX,
+            metrics: Arc::default(),
+        };
+        let first = connection();
+        let all = first.hold(OWN_REQUESTS_BYTES / COPIES);
+        assert!(all.is_ok() && first.hold(1).is_err());
+        let others: Vec<_> = (1..REQUESTS_BYTES / OWN_REQUESTS_BYTES)
+            .map(|_| connection().hold(OWN_REQUESTS_BYTES / COPIES))
+            .collect();
+        assert!(others.iter().all(Result::is_ok));
+        assert!(connection().hold(1).is_err());
+        drop(all);
+        assert!(first.hold(1).is_ok());
     }
 }

@@ -3,32 +3,35 @@
 //! What can take long runs elsewhere: [`Admission`] and views on their [`Workers`], database reads on the runtime's threads
 //! for blocking calls. The threads that serve connections only wait.
 
-use super::answers::{self, cursor, footprint, parse_cursor};
+use super::answers::{self, cursor, parse_cursor};
 use super::api::{
     ApiServer, DEFAULT_EVENTS, DEFAULT_SAMPLE_US, DEFAULT_TIMEOUT_MS, DEFAULT_VIEW_FUEL,
     MAX_EVENTS, MAX_PROFILE_S, MAX_SUBMITTED, MAX_TIMEOUT_MS, MIN_SAMPLE_US,
 };
-use super::error::{RpcError, of_admission, of_drop, of_sampling, of_store, of_view};
+use super::error::{RpcError, of_admission, of_drop, of_estimate, of_sampling, of_store, of_view};
 use super::types::{
     AbiJson, AccountJson, BlockJson, BlockNewsJson, CodeJson, EventsJson, FoundEventJson, HexBytes,
     MempoolJson, MethodsJson, NodeState, ParamsJson, ReceiptJson, SamplesJson, SimulationJson,
     StatusJson, SubmitStatus, Submitted, TraceJson, TransactionAnswer, TransactionStatus, ViewJson,
     WaitUntil, parse_hex,
 };
+use super::unsent::Unsent;
 use crate::admission::{Admission, Unreadable};
 use crate::metrics::Metrics;
 use crate::ops::Sources;
 use crate::producer::{Health, News, Producer, Progress, SubmitError, Verdict};
 use crate::workers::{Job, Workers};
-use jsonrpsee::core::{SubscriptionResult, async_trait};
+use jsonrpsee::Extensions;
+use jsonrpsee::core::{SubscriptionError, SubscriptionResult, async_trait};
 use jsonrpsee::server::{PendingSubscriptionSink, SubscriptionSink};
+use jsonrpsee::types::ErrorObjectOwned;
 use serde::Serialize;
 use slackline_consensus::Handle;
 use slackline_executor::proof::StateAnswer;
 use slackline_executor::sample::SamplingError;
 use slackline_executor::trace::Detail;
 use slackline_executor::{
-    Address, Chain, EventQuery, Hash, Receipt, StoreError, Validator, ViewCall, ViewError,
+    Address, Chain, Effort, EventQuery, Hash, Receipt, StoreError, Validator, ViewCall, ViewError,
 };
 use std::fmt;
 use std::str::FromStr;
@@ -36,8 +39,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, OwnedMutexGuard, broadcast, mpsc};
 
-/// What may be under way to a subscriber before it has to read, in bytes, if all messages are like the last one. More than one message only.
-const UNREAD_BYTES: usize = 4 << 20;
+/// In which a subscriber has to read enough for the next message.
+const SUBSCRIBER_PATIENCE: Duration = Duration::from_secs(10);
+/// What a trace may take, in bytes of memory. As JSON it is at most twice as long, so that an answer has room for it beside most receipts.
+const TRACE_BYTES: usize = 4 << 20;
+/// What a footprint may take.
+const FOOTPRINT_BYTES: usize = 1 << 20;
+/// With so many bytes of data a page of events ends.
+const PAGE_BYTES: usize = 1 << 20;
+/// How often an account is read again because blocks come in between.
+const ATTEMPTS: usize = 16;
 
 /// Serves the methods of [`ApiServer`].
 pub struct Handler {
@@ -99,12 +110,17 @@ impl Handler {
         let admitted = match self.admission.submit(transactions.clone()).await {
             Ok(admitted) => admitted?,
             Err(error) => {
-                let refused = self.admission.read(&transactions)?.into_iter();
-                let refused =
-                    refused.map(|decoded| Submitted::refused(decoded.hash(), error.into()));
-                return Ok(refused.collect());
+                let mut refused = Vec::with_capacity(transactions.len());
+                for decoded in self.admission.read(&transactions)? {
+                    let answer = Submitted::refused(decoded.hash(), error.into());
+                    self.metrics.submission(&answer);
+                    refused.push(answer);
+                }
+                return Ok(refused);
             }
         };
+        // Who waits does so without them.
+        drop(transactions);
         let deadline = tokio::time::Instant::now() + wait.timeout;
         let mut answers = Vec::with_capacity(admitted.len());
         for (hash, progress) in admitted {
@@ -134,11 +150,16 @@ impl Handler {
             Ok(Progress::Accepted(ticket)) => (SubmitStatus::Pending, ticket),
             Ok(Progress::Waiting(ticket)) => (SubmitStatus::Duplicate, ticket),
             Ok(Progress::Included(receipt)) if until == WaitUntil::Final => {
-                return match self.is_final(receipt.height).await {
-                    Ok(true) => included(&receipt, SubmitStatus::Final),
-                    Ok(false) => included(&receipt, SubmitStatus::Included),
-                    Err(error) => Submitted::refused(hash, error),
+                let status = match self.is_final(receipt.height).await {
+                    Ok(true) => SubmitStatus::Final,
+                    Ok(false) => SubmitStatus::Included,
+                    // It is in a block: whether that is decided can be asked again.
+                    Err(error) => {
+                        tracing::warn!(%error, height = receipt.height, "cannot say whether a block is final");
+                        SubmitStatus::Included
+                    }
                 };
+                return included(&receipt, status);
             }
             Ok(Progress::Included(receipt)) => return included(&receipt, SubmitStatus::Included),
             Err(error) => return Submitted::refused(hash, error.into()),
@@ -172,7 +193,7 @@ impl Handler {
                 None => RpcError::NodeStopping,
             },
         };
-        Submitted::refused(hash, error)
+        Submitted::dropped(hash, error)
     }
 
     /// Whether the block at `height`, which there is, is decided.
@@ -183,6 +204,17 @@ impl Handler {
             reason: error.to_string(),
         })?;
         read.map_err(of_store)
+    }
+
+    /// What comes from now on, for the session that has these `extensions`.
+    fn news(&self, extensions: &Extensions) -> Following {
+        // In this order: a block in between is in both.
+        let next = self.chain.head().height + 1;
+        Following {
+            blocks: self.producer.subscribe(),
+            next,
+            unsent: extensions.get().cloned(),
+        }
     }
 
     /// The right to profile.
@@ -229,6 +261,7 @@ fn invalid(parameter: &str, reason: impl ToString) -> RpcError {
     RpcError::InvalidParams {
         parameter: parameter.to_owned(),
         reason: reason.to_string(),
+        cause: None,
     }
 }
 
@@ -270,7 +303,14 @@ impl ApiServer for Handler {
             ));
         }
         let submitted = self.submit(transactions, &wait).await;
-        submitted.map_err(|(at, unreadable)| invalid(&format!("transactions[{at}]"), unreadable))
+        submitted.map_err(|(at, unreadable)| RpcError::InvalidParams {
+            parameter: format!("transactions[{at}]"),
+            reason: unreadable.to_string(),
+            cause: match &unreadable {
+                Unreadable::Text(_) => None,
+                Unreadable::Bytes(error) => Some(of_admission(error).into()),
+            },
+        })
     }
 
     fn get_transaction(&self, hash: String) -> Result<TransactionAnswer, RpcError> {
@@ -315,23 +355,49 @@ impl ApiServer for Handler {
         &self,
         transaction: String,
         trace: Option<bool>,
+        functions: Option<bool>,
     ) -> Result<SimulationJson, RpcError> {
         let bytes = transaction_bytes(&transaction)?;
-        let (chain, producer) = (self.chain.clone(), self.producer.clone());
-        let estimating = move || -> Result<_, RpcError> {
-            let signed = chain.decode(&bytes).map_err(|error| of_admission(&error))?;
-            let sender = signed.transaction.sender_address();
-            let pending = producer.pending_of(&sender, signed.transaction.nonce);
-            let estimate = chain.estimate(&pending, &signed);
-            let estimate = estimate.map_err(|error| of_view(&ViewError::Execution(error)))?;
-            estimate.map_err(|error| of_admission(&error))
+        drop(transaction);
+        let (trace, profiling) = match (functions, trace) {
+            (Some(true), _) => (Some(Detail::Functions), Some(self.profiling()?)),
+            (_, Some(true)) => (Some(Detail::Calls), None),
+            _ => (None, None),
         };
-        let estimate = self.views.call(estimating).await??;
+        let (chain, producer, fuel) = (
+            self.chain.clone(),
+            self.producer.clone(),
+            self.max_view_fuel,
+        );
+        let estimating = move |is_wanted: &(dyn Fn() -> bool + Sync)| {
+            // Until it is done, also when nobody waits for it any more.
+            let _profiling = profiling;
+            let signed = chain.decode(&bytes).map_err(|error| of_admission(&error))?;
+            let transaction = &signed.transaction;
+            if transaction.fuel_limit > fuel {
+                return Err(RpcError::FuelLimitTooHigh {
+                    maximum: fuel,
+                    got: transaction.fuel_limit,
+                });
+            }
+            let pending = producer.pending_of(&transaction.sender_address(), transaction.nonce);
+            let effort = Effort {
+                fuel,
+                trace,
+                trace_bytes: TRACE_BYTES,
+                footprint_bytes: FOOTPRINT_BYTES,
+                is_wanted,
+            };
+            let estimate = chain.estimate(&pending, &signed, &effort);
+            estimate.map_err(of_estimate)
+        };
+        let estimate = self.views.call_while_wanted(estimating).await??;
         Ok(SimulationJson {
             receipt: (&estimate.receipt).into(),
             minimum_fuel_limit: estimate.minimum_fuel_limit,
-            footprint: estimate.call.as_ref().map(footprint).unwrap_or_default(),
-            call: estimate.call.filter(|_| trace == Some(true)),
+            footprint_truncated: estimate.footprint.truncated,
+            footprint: answers::footprint(estimate.footprint),
+            call: estimate.call,
         })
     }
 
@@ -343,10 +409,19 @@ impl ApiServer for Handler {
                 let nonce = account.nonce;
                 (account, nonce)
             }
+            // The two may be of different blocks, unless the account is the same afterwards.
             None => {
-                let account = self.chain.account(&address).map_err(of_store)?;
-                let next_nonce = self.producer.next_nonce(&address, account.nonce);
-                (account, next_nonce)
+                let mut account = self.chain.account(&address).map_err(of_store)?;
+                let mut attempts = 0;
+                loop {
+                    let next_nonce = self.producer.next_nonce(&address, account.nonce);
+                    let again = self.chain.account(&address).map_err(of_store)?;
+                    attempts += 1;
+                    if again == account || attempts == ATTEMPTS {
+                        break (account, next_nonce.max(again.nonce));
+                    }
+                    account = again;
+                }
             }
         };
         Ok(AccountJson::new(address, account, next_nonce))
@@ -374,12 +449,11 @@ impl ApiServer for Handler {
                 .map(|after| parse_cursor(&after).map_err(|reason| invalid("after", reason)))
                 .transpose()?,
         };
-        let found = self
+        let (found, is_full) = self
             .chain
-            .events(&query, limit as usize)
+            .events(&query, limit as usize, PAGE_BYTES)
             .map_err(of_store)?;
-        let full = found.len() as u64 == limit;
-        let last = found.last().filter(|_| full);
+        let last = found.last().filter(|_| is_full);
         Ok(EventsJson {
             next: last.map(|last| cursor(&last.position)),
             events: found.iter().map(answers::event).collect(),
@@ -452,12 +526,12 @@ impl ApiServer for Handler {
             _ => (Detail::Calls, None),
         };
         let chain = self.chain.clone();
-        let tracing = move || {
+        let tracing = move |is_wanted: &(dyn Fn() -> bool + Sync)| {
             // Until it is done, also when nobody waits for it any more.
             let _profiling = profiling;
-            chain.trace_transaction(&parsed, detail)
+            chain.trace_transaction(&parsed, detail, TRACE_BYTES, is_wanted)
         };
-        match self.views.call(tracing).await? {
+        match self.views.call_while_wanted(tracing).await? {
             Ok(Some((receipt, call))) => Ok(TraceJson {
                 receipt: (&receipt).into(),
                 call,
@@ -554,7 +628,12 @@ impl ApiServer for Handler {
         })
     }
 
-    async fn subscribe_blocks(&self, pending: PendingSubscriptionSink) -> SubscriptionResult {
+    async fn subscribe_blocks(
+        &self,
+        pending: PendingSubscriptionSink,
+        extensions: &Extensions,
+    ) -> SubscriptionResult {
+        let news = self.news(extensions);
         let sink = pending.accept().await?;
         let shown = |news: &News| {
             vec![BlockNewsJson {
@@ -567,19 +646,20 @@ impl ApiServer for Handler {
                     .collect(),
             }]
         };
-        tokio::spawn(forward(self.producer.subscribe(), sink, shown));
-        Ok(())
+        news.forward(sink, shown).await
     }
 
     async fn subscribe_receipts(
         &self,
         pending: PendingSubscriptionSink,
+        extensions: &Extensions,
         account: String,
     ) -> SubscriptionResult {
         let account: Address = match parse("account", &account) {
             Ok(account) => account,
             Err(error) => return refuse(pending, error).await,
         };
+        let news = self.news(extensions);
         let sink = pending.accept().await?;
         let shown = move |news: &News| {
             let own = news
@@ -589,13 +669,13 @@ impl ApiServer for Handler {
             own.map(|(_, receipt)| ReceiptJson::from(&**receipt))
                 .collect()
         };
-        tokio::spawn(forward(self.producer.subscribe(), sink, shown));
-        Ok(())
+        news.forward(sink, shown).await
     }
 
     async fn subscribe_events(
         &self,
         pending: PendingSubscriptionSink,
+        extensions: &Extensions,
         contract: String,
         topic: Option<String>,
     ) -> SubscriptionResult {
@@ -607,6 +687,7 @@ impl ApiServer for Handler {
             Ok(parsed) => parsed,
             Err(error) => return refuse(pending, error).await,
         };
+        let news = self.news(extensions);
         let sink = pending.accept().await?;
         let shown = move |news: &News| {
             let mut found = Vec::new();
@@ -626,8 +707,7 @@ impl ApiServer for Handler {
             }
             found
         };
-        tokio::spawn(forward(self.producer.subscribe(), sink, shown));
-        Ok(())
+        news.forward(sink, shown).await
     }
 
     fn get_status(&self) -> Result<StatusJson, RpcError> {
@@ -692,32 +772,160 @@ async fn refuse(pending: PendingSubscriptionSink, error: RpcError) -> Subscripti
     Ok(())
 }
 
-/// Sends what `shown` makes of each block. A session that does not read has its subscription ended when its buffer is full, and costs no more than that.
-async fn forward<T: Serialize>(
-    mut blocks: broadcast::Receiver<Arc<News>>,
-    mut sink: SubscriptionSink,
-    shown: impl Fn(&News) -> Vec<T>,
-) {
-    loop {
-        let news = tokio::select! {
-            news = blocks.recv() => news,
-            () = sink.closed() => return,
-        };
-        let news = match news {
-            Ok(news) => news,
-            Err(broadcast::error::RecvError::Lagged(_)) => continue,
-            Err(broadcast::error::RecvError::Closed) => return,
-        };
-        for item in shown(&news) {
-            let Ok(message) = serde_json::value::to_raw_value(&item) else {
-                return;
+/// What a subscription has to send.
+struct Following {
+    blocks: broadcast::Receiver<Arc<News>>,
+    /// The first block that is not sent.
+    next: u64,
+    /// Of the session.
+    unsent: Option<Arc<Unsent>>,
+}
+
+impl Following {
+    /// Sends what `shown` makes of each block, until the subscriber or the session ends. A session that does not read has its subscription ended, and
+    /// learns it when it reads.
+    async fn forward<T: Serialize>(
+        mut self,
+        sink: SubscriptionSink,
+        shown: impl Fn(&News) -> Vec<T>,
+    ) -> SubscriptionResult {
+        loop {
+            let news = tokio::select! {
+                news = self.blocks.recv() => news,
+                () = sink.closed() => return Ok(()),
             };
-            let unread = sink.max_capacity() - sink.capacity();
-            if unread.saturating_mul(message.get().len()) > UNREAD_BYTES
-                || sink.try_send(message).is_err()
-            {
-                return;
+            let news = match news {
+                Ok(news) => news,
+                Err(broadcast::error::RecvError::Lagged(_)) => return Err(self.missed()),
+                Err(broadcast::error::RecvError::Closed) => {
+                    return Err(last_word(&RpcError::NodeStopping));
+                }
+            };
+            for item in shown(&news) {
+                if !self.send(&sink, &item).await {
+                    return Err(self.missed());
+                }
+            }
+            self.next = self.next.max(news.header.height + 1);
+        }
+    }
+
+    /// Whether it goes on its way in time.
+    async fn send(&self, sink: &SubscriptionSink, item: &impl Serialize) -> bool {
+        let Ok(message) = serde_json::value::to_raw_value(item) else {
+            return false;
+        };
+        let Some(unsent) = &self.unsent else {
+            let sent = sink.send_timeout(message, SUBSCRIBER_PATIENCE);
+            return sent.await.is_ok();
+        };
+        let ready = tokio::time::timeout(SUBSCRIBER_PATIENCE, unsent.ready());
+        let bytes = message.get().len();
+        let Some(room) = ready.await.ok().and_then(|()| unsent.reserve(bytes)) else {
+            return false;
+        };
+        room.send(bytes);
+        let sent = sink.send_timeout(message, SUBSCRIBER_PATIENCE).await;
+        if sent.is_err() {
+            unsent.sent(bytes);
+        }
+        sent.is_ok()
+    }
+
+    fn missed(&self) -> SubscriptionError {
+        let from_height = self.next;
+        last_word(&RpcError::Missed { from_height })
+    }
+}
+
+/// What ends a subscription, as the error object that a call would get.
+fn last_word(error: &RpcError) -> SubscriptionError {
+    let object = ErrorObjectOwned::from(error.clone());
+    match serde_json::value::to_raw_value(&object) {
+        Ok(json) => SubscriptionError::from_json(json),
+        Err(_) => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jsonrpsee::RpcModule;
+    use slackline_executor::Header;
+
+    fn news(height: u64) -> Arc<News> {
+        Arc::new(News {
+            header: Header {
+                version: 1,
+                chain_id: 1,
+                protocol_version: 1,
+                height,
+                parent: Hash::default(),
+                timestamp_ms: 0,
+                proposer: Address::default(),
+                transactions_root: Hash::default(),
+                receipts_root: Hash::default(),
+                state_root: Hash::default(),
+                base_price: 0,
+                fuel_used: 0,
+                burnt: 0,
+            },
+            receipts: Vec::new(),
+        })
+    }
+
+    /// What a subscriber hears who follows from block 5 on.
+    async fn heard(blocks: broadcast::Receiver<Arc<News>>, count: usize) -> Vec<serde_json::Value> {
+        let following = Following {
+            blocks,
+            next: 5,
+            unsent: Some(Unsent::new(super::super::unsent::room())),
+        };
+        let mut module = RpcModule::new(std::sync::Mutex::new(Some(following)));
+        let follow =
+            module.register_subscription("follow", "heard", "end", |_, pending, all, _| {
+                let following = all.lock().expect("no panic").take().expect("one");
+                async move {
+                    let sink = pending.accept().await?;
+                    let shown = |news: &News| vec![news.header.height];
+                    following.forward(sink, shown).await
+                }
+            });
+        follow.expect("registered");
+        let request = r#"{"jsonrpc":"2.0","id":1,"method":"follow"}"#;
+        let (_, mut messages) = module.raw_json_request(request, 8).await.expect("a call");
+        let mut heard = Vec::new();
+        while heard.len() < count {
+            let message = messages.recv().await.expect("not closed");
+            let message: serde_json::Value = serde_json::from_str(message.get()).expect("JSON");
+            if message["method"] == "heard" {
+                heard.push(message["params"].clone());
             }
         }
+        heard
+    }
+
+    #[tokio::test]
+    async fn a_subscription_does_not_end_in_silence() {
+        let (sender, receiver) = broadcast::channel(1);
+        for height in 5..7 {
+            sender.send(news(height)).expect("there is a receiver");
+        }
+        let missed = heard(receiver, 1).await;
+        assert_eq!(missed[0]["error"]["code"], 1307, "{missed:?}");
+        let data = serde_json::json!({"kind": "missed", "from_height": 5});
+        assert_eq!(missed[0]["error"]["data"], data);
+
+        let (sender, receiver) = broadcast::channel(4);
+        for height in 5..7 {
+            sender.send(news(height)).expect("there is a receiver");
+        }
+        drop(sender);
+        let all = heard(receiver, 3).await;
+        assert_eq!(
+            (&all[0]["result"], &all[1]["result"]),
+            (&5.into(), &6.into())
+        );
+        assert_eq!(all[2]["error"]["data"]["kind"], "node_stopping");
     }
 }

@@ -390,3 +390,26 @@ async fn sessions_and_views_have_their_limits() {
     pay(&node, &mut 3, 1).await;
     node.stop().await.unwrap();
 }
+
+/// What takes long does not outlive who asked for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_end_with_their_session() {
+    let node = node_with(Rpc::default()).await;
+    let client = client(&node.rpc_url());
+    let profile = r#"{"jsonrpc":"2.0","id":1,"method":"profile_node","params":{"seconds":60}}"#;
+    let mut session = session(node.address()).await;
+    session.write_all(&message(profile)).await.unwrap();
+    session.write_all(&message(STATUS)).await.unwrap();
+    until(&mut session, "running", 1).await;
+    drop(session);
+    // One at a time is made.
+    let profiling = async {
+        while let Err(error) = client.profile_node(1, None).await {
+            assert_eq!(refusal(Err::<(), _>(error)).0, 1301);
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(40), profiling)
+        .await
+        .expect("that of the session has ended");
+    node.stop().await.unwrap();
+}

@@ -5,7 +5,8 @@ use jsonrpsee::core::client::ClientT;
 use jsonrpsee::core::params::{ArrayParams, ObjectParams};
 use jsonrpsee::ws_client::WsClientBuilder;
 use serde_json::{Value, json};
-use slackline_executor::{Address, SignedTransaction};
+use slackline_executor::{Address, Effort, EstimateError, SignedTransaction};
+use slackline_node::config::Rpc;
 use slackline_node::dev::{DEV_BALANCE, DEV_CHAIN_ID, DEV_NAMES};
 use slackline_node::producer::Health;
 use slackline_node::rpc::api::ApiClient;
@@ -330,6 +331,16 @@ async fn several_at_once_are_answered_each_in_order() {
         ],
         "the third has the hash of the fourth, and the fifth is the next one by now"
     );
+    let junk = vec![texts[0].clone(), "00".to_owned()];
+    let (code, data) = refusal(client.submit_transactions(junk, None, None).await);
+    assert_eq!(
+        (code, &data["parameter"], &data["cause"]["kind"]),
+        (
+            -32602,
+            &json!("transactions[1]"),
+            &json!("malformed_transaction")
+        )
+    );
     node.stop().await.unwrap();
 }
 
@@ -497,6 +508,7 @@ async fn stopping_tells_those_who_wait() {
         (refused.status, refused.hash),
         (SubmitStatus::TryAgainLater, late.hash())
     );
+    assert!(!refused.error.as_ref().unwrap().accepted);
     assert_eq!(not_accepted(Ok(refused)), stopping());
     // The block under way is finished; what waited behind it is not.
     let slow_answer = slow_answer.await.unwrap().unwrap();
@@ -509,6 +521,7 @@ async fn stopping_tells_those_who_wait() {
         (quick_answer.status, quick_answer.hash),
         (SubmitStatus::TryAgainLater, quick.hash())
     );
+    assert!(quick_answer.error.as_ref().unwrap().accepted);
     assert_eq!(not_accepted(Ok(quick_answer)), stopping());
 }
 
@@ -716,7 +729,7 @@ async fn the_past_and_what_would_be() {
     let bytes = |signed: &SignedTransaction| hex::encode(borsh::to_vec(signed).unwrap());
     let put = call(&alice, 6, contract, "put", b"what if");
     let seen = client
-        .simulate_transaction(bytes(&put), None)
+        .simulate_transaction(bytes(&put), None, None)
         .await
         .unwrap();
     assert_eq!(seen.receipt.outcome.outcome, OutcomeKind::Success);
@@ -739,7 +752,7 @@ async fn the_past_and_what_would_be() {
     let mut less = put.transaction.clone();
     less.fuel_limit = minimum - 1;
     let less = client
-        .simulate_transaction(bytes(&less.sign(alice.signing())), Some(true))
+        .simulate_transaction(bytes(&less.sign(alice.signing())), Some(true), None)
         .await
         .unwrap();
     assert_eq!(less.receipt.outcome.outcome, OutcomeKind::Abort);
@@ -751,7 +764,7 @@ async fn the_past_and_what_would_be() {
         (receipt.outcome.outcome, receipt.fuel_used),
         (OutcomeKind::Success, minimum)
     );
-    let (code, data) = refusal(client.simulate_transaction(bytes(&put), None).await);
+    let (code, data) = refusal(client.simulate_transaction(bytes(&put), None, None).await);
     assert_eq!((code, &data["expected"]), (1005, &json!(7)));
     node.stop().await.unwrap();
 }
@@ -835,6 +848,147 @@ async fn what_clients_do_is_counted() {
         r#"slackline_database_compaction_bytes{family="#,
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    node.stop().await.unwrap();
+}
+
+/// Files in a directory and those in it.
+fn files(dir: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    let count = |entry: std::fs::DirEntry| match entry.file_type().unwrap().is_dir() {
+        true => files(&entry.path()),
+        false => 1,
+    };
+    entries.map(count).sum()
+}
+
+#[tokio::test]
+async fn simulations_have_their_limits() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(NodeConfig {
+        data_dir: Some(dir.path().to_owned()),
+        rpc: Rpc {
+            max_view_fuel: 60_000_000,
+            ..Rpc::default()
+        },
+        ..config()
+    })
+    .await
+    .unwrap();
+    let client = client(&node.rpc_url());
+    let alice = key("alice");
+    let contract = deployed(&client, &alice, 0).await;
+    let put = |nonce| call(&alice, nonce, contract, "put", b"x");
+    let simulate = |signed| client.simulate_transaction(hex_of(&signed), None, None);
+
+    let mut much = put(1).transaction;
+    much.fuel_limit = 60_000_001;
+    let data = json!({"kind": "fuel_limit_too_high", "maximum": 60_000_000, "got": 60_000_001});
+    let refused = refusal(simulate(much.sign(alice.signing())).await);
+    assert_eq!(refused, (1009, data));
+
+    // What is not used does not count.
+    let chain = node.chain();
+    let yes = || true;
+    let effort = |fuel| Effort {
+        fuel,
+        trace: None,
+        trace_bytes: 0,
+        footprint_bytes: 1_000,
+        is_wanted: &yes,
+    };
+    let pending: Vec<_> = (1..4).map(put).collect();
+    let estimate = chain.estimate(&pending, &put(4), &effort(60_000_000));
+    let estimate = estimate.unwrap();
+    assert_eq!((estimate.receipt.index, estimate.call), (3, None));
+    assert_eq!(estimate.footprint.keys.len(), 1);
+    assert_eq!(
+        estimate.minimum_fuel_limit,
+        Some(estimate.receipt.fuel_used)
+    );
+    let spins: Vec<_> = (1..4)
+        .map(|nonce| call(&alice, nonce, contract, "spin", b""))
+        .collect();
+    chain
+        .estimate(&spins, &put(4), &effort(150_000_000))
+        .unwrap();
+    let error = chain
+        .estimate(&spins, &put(4), &effort(149_999_999))
+        .unwrap_err();
+    let EstimateError::TooMuchFuel { maximum, got } = error else {
+        panic!("{error}");
+    };
+    assert_eq!((maximum, got), (149_999_999, 150_000_000));
+
+    // Nobody waits any more.
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let twice = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 2;
+    let abandoned = Effort {
+        is_wanted: &twice,
+        ..effort(200_000_000)
+    };
+    let error = chain.estimate(&spins, &put(4), &abandoned).unwrap_err();
+    assert!(matches!(error, EstimateError::Abandoned), "{error}");
+    assert_eq!(asked.into_inner(), 3);
+
+    // Code that nobody has paid for is not kept.
+    let compiled = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("compiled"));
+    let compiled = compiled
+        .chain([dir.path().join("compiled")])
+        .find(|dir| dir.exists());
+    let compiled = compiled.unwrap();
+    let before = files(&compiled);
+    let code = r#"(module (memory (export "memory") 1) (func (export "other")))"#;
+    let simulated = simulate(deploy(&alice, 1, wasm(code))).await.unwrap();
+    assert_eq!(simulated.receipt.outcome.outcome, OutcomeKind::Success);
+    assert_eq!(files(&compiled), before);
+
+    // With what each function would use.
+    let functions = client.simulate_transaction(hex_of(&put(1)), None, Some(true));
+    let functions = functions.await.unwrap();
+    assert!(!functions.call.unwrap().functions.is_empty());
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_page_of_events_ends_at_a_megabyte() {
+    const SHOUTS: &str = r#"(module
+        (import "slackline_v1" "emit" (func $emit (param i32 i32 i32 i32)))
+        (memory (export "memory") 1)
+        (func (export "shout") (local $n i32)
+            (loop $again
+                (call $emit (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 16384))
+                (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                (br_if $again (i32.lt_u (local.get $n) (i32.const 100))))))"#;
+    let (node, client) = node().await;
+    let alice = key("alice");
+    let deployed = execute(&client, &deploy(&alice, 0, wasm(SHOUTS))).await;
+    let contract = deployed.contract.unwrap();
+    let mut shout = call(&alice, 1, contract, "shout", b"").transaction;
+    shout.fuel_limit = 500_000_000;
+    let receipt = execute(&client, &shout.sign(alice.signing())).await;
+    assert_eq!(receipt.events.len(), 100, "{:?}", receipt.outcome);
+    let page = |after| {
+        let contract = contract.to_string();
+        client.get_events(contract, None, None, None, after, Some(1_000))
+    };
+    let first = page(None).await.unwrap();
+    assert_eq!(first.events.len(), 64);
+    let second = page(first.next).await.unwrap();
+    assert_eq!((second.events.len(), second.next), (36, None));
+
+    // Who asks for many and reads later gets them all, and is in nobody's way meanwhile.
+    let session = WsClientBuilder::default()
+        .max_response_size(u32::MAX)
+        .build(format!("ws://{}", node.address()))
+        .await
+        .unwrap();
+    let page = || session.get_events(contract.to_string(), None, None, None, None, None);
+    let pages: Vec<_> = (0..40).map(|_| page()).collect();
+    for page in pages {
+        assert_eq!(page.await.unwrap().events.len(), 64);
     }
     node.stop().await.unwrap();
 }
