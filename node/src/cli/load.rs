@@ -6,6 +6,7 @@
 //!
 //! A turn is when the rate says that the transaction is due, not when it was sent: a node that makes everybody wait is not spared what that
 //! delays. An account has one transaction under way; if all have, fewer are sent than the rate asks for, and the rate that was reached says so.
+//! One whose fate is not known is sent again, the same bytes, in its account's next turn: another one with its nonce could not be in a block with it.
 //! With `--batch` a client has several accounts, and submits the transactions of all of them in one call when the first of them is due.
 
 use super::number;
@@ -21,7 +22,7 @@ use slackline_executor::{Action, Address, SignedTransaction, Transaction};
 use slackline_node::dev::dev_key;
 use slackline_node::keys::Key;
 use slackline_node::rpc::api::{MAX_SUBMITTED, MAX_TIMEOUT_MS};
-use slackline_node::rpc::types::{OutcomeKind, ReceiptJson, Submitted, WaitUntil};
+use slackline_node::rpc::types::{OutcomeKind, ReceiptJson, SubmitStatus, Submitted, WaitUntil};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +36,10 @@ const STAKE: u128 = 1_000_000_000;
 const TRANSFER_FUEL: u64 = 300_000;
 const TOKEN_FUEL: u64 = 3_000_000;
 const DEPLOY_FUEL: u64 = 500_000_000;
+/// A year: what is added to the time of now has to be a time.
+const LONGEST_S: u64 = 366 * 24 * 60 * 60;
+/// The code of [`RpcError::NonceTooLow`](slackline_client::RpcError::NonceTooLow).
+const NONCE_TOO_LOW: i32 = 1005;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Workload {
@@ -55,10 +60,10 @@ pub(crate) struct Load {
     #[arg(long, default_value = "500", value_parser = number::<u64>)]
     rate: u64,
     /// For how long, in seconds, after the ramp.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=LONGEST_S))]
     seconds: u64,
     /// Seconds in which the rate rises from nothing. What is sent then does not count.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(..=LONGEST_S))]
     ramp: u64,
     /// Accounts that send, each with one transaction under way.
     #[arg(long, default_value_t = 500)]
@@ -109,6 +114,49 @@ impl Seen {
 struct Account {
     key: Key,
     nonce: u64,
+    /// What may be in a block, or get into one.
+    unknown: Option<SignedTransaction>,
+}
+
+/// Why there is no receipt.
+struct Missing {
+    text: String,
+    then: Then,
+}
+
+/// What an account does in its next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// Sends the same bytes.
+    Again,
+    /// Sends others with the same nonce: those were refused.
+    Anew,
+    /// Asks for its nonce.
+    Ask,
+}
+
+impl Account {
+    /// After `signed` got no receipt.
+    async fn follow(
+        &mut self,
+        then: Then,
+        signed: SignedTransaction,
+        stage: &Stage,
+        session: usize,
+    ) {
+        match then {
+            Then::Again => self.unknown = Some(signed),
+            Then::Anew => {}
+            Then::Ask => {
+                let session = &stage.sessions[session % stage.sessions.len()];
+                match session.account(&self.key.address(), None).await {
+                    Ok(account) => self.nonce = account.next_nonce,
+                    // In the turn after the next one.
+                    Err(_) => self.unknown = Some(signed),
+                }
+            }
+        }
+    }
 }
 
 struct Stage {
@@ -151,7 +199,9 @@ impl Stage {
 
     async fn included(&self, signed: &SignedTransaction) -> anyhow::Result<ReceiptJson> {
         let mut receipts = self.all_included(0, std::slice::from_ref(signed)).await;
-        receipts.remove(0).map_err(anyhow::Error::msg)
+        receipts
+            .remove(0)
+            .map_err(|missing| anyhow::Error::msg(missing.text))
     }
 
     /// The receipt of each, once it is in a final block, or why there is none.
@@ -159,7 +209,7 @@ impl Stage {
         &self,
         session: usize,
         signed: &[SignedTransaction],
-    ) -> Vec<Result<ReceiptJson, String>> {
+    ) -> Vec<Result<ReceiptJson, Missing>> {
         let session = &self.sessions[session % self.sessions.len()];
         let patience = Duration::from_millis(MAX_TIMEOUT_MS);
         let answers = match signed {
@@ -169,14 +219,31 @@ impl Stage {
             }
             many => session.submit_all(many, WaitUntil::Final, patience).await,
         };
+        let unknown = |text: String| Missing {
+            text,
+            then: Then::Again,
+        };
         let receipt = |submitted: Submitted| match (submitted.receipt, submitted.error) {
             (Some(receipt), _) => Ok(receipt),
-            (None, Some(error)) => Err(format!("{} ({})", error.message, error.code)),
-            (None, None) => Err(format!("not included within {} s", MAX_TIMEOUT_MS / 1000)),
+            (None, Some(error)) => Err(Missing {
+                text: format!("{} ({})", error.message, error.code),
+                then: match submitted.status {
+                    SubmitStatus::Error if error.code == NONCE_TOO_LOW => Then::Ask,
+                    SubmitStatus::Error if !error.accepted => Then::Anew,
+                    _ => Then::Again,
+                },
+            }),
+            (None, None) => {
+                let seconds = MAX_TIMEOUT_MS / 1000;
+                Err(unknown(format!("not included within {seconds} s")))
+            }
         };
         match answers {
             Ok(answers) => answers.into_iter().map(receipt).collect(),
-            Err(error) => signed.iter().map(|_| Err(error.to_string())).collect(),
+            Err(error) => {
+                let missing = signed.iter().map(|_| Err(unknown(error.to_string())));
+                missing.collect()
+            }
         }
     }
 
@@ -213,8 +280,8 @@ impl Load {
         output: &Output,
     ) -> anyhow::Result<ExitCode> {
         ensure!(
-            self.rate > 0 && self.accounts > 0 && self.sessions > 0 && self.seconds > 0,
-            "--rate, --accounts, --sessions and --seconds must not be 0"
+            self.rate > 0 && self.accounts > 0 && self.sessions > 0,
+            "--rate, --accounts and --sessions must not be 0"
         );
         ensure!(
             (1..=MAX_SUBMITTED).contains(&self.batch),
@@ -230,9 +297,10 @@ impl Load {
         let accounts = self.fund(&stage, remote, &rich).await?;
         let before = remote.status().await?.height;
         stage.reach(before).await?;
-        let elapsed = self.send(&stage, accounts).await;
-        let height = remote.status().await?.height;
-        self.report(&stage, elapsed, height - before, output)
+        let (elapsed, first) = self.send(&stage, accounts).await;
+        // Of the same node, which may have lost some.
+        let height = stage.sessions[0].status().await?.height;
+        self.report(&stage, elapsed, height.saturating_sub(first?), output)
     }
 
     async fn prepare(
@@ -356,12 +424,20 @@ impl Load {
         bar.finish_and_clear();
         Ok(keys
             .into_iter()
-            .map(|key| Account { key, nonce: 0 })
+            .map(|key| Account {
+                key,
+                nonce: 0,
+                unknown: None,
+            })
             .collect())
     }
 
-    /// Returns how long the part that counts has taken.
-    async fn send(&self, stage: &Arc<Stage>, accounts: Vec<Account>) -> Duration {
+    /// Returns how long the part that counts has taken, and how high the chain was when it began.
+    async fn send(
+        &self,
+        stage: &Arc<Stage>,
+        accounts: Vec<Account>,
+    ) -> (Duration, anyhow::Result<u64>) {
         let addresses: Arc<Vec<Address>> = Arc::new(
             accounts
                 .iter()
@@ -372,7 +448,16 @@ impl Load {
         let counted = start + Duration::from_secs(self.ramp);
         let end = counted + Duration::from_secs(self.seconds);
         let turns = Arc::new(AtomicU64::new(0));
-        let bar = progress(self.rate.saturating_mul(self.seconds), "sending");
+        let first = tokio::spawn({
+            let stage = stage.clone();
+            async move {
+                tokio::time::sleep_until(counted.into()).await;
+                stage.sessions[0].status().await
+            }
+        });
+        let in_ramp = self.rate.saturating_mul(self.ramp) / 2;
+        let all = self.rate.saturating_mul(self.seconds);
+        let bar = progress(all.saturating_add(in_ramp), "sending");
         let mut accounts = accounts.into_iter().enumerate();
         let clients = std::iter::from_fn(|| {
             let clients: Vec<_> = accounts.by_ref().take(self.batch).collect();
@@ -394,6 +479,10 @@ impl Load {
                         tokio::time::sleep_until(due.into()).await;
                         let mut signed = Vec::with_capacity(accounts.len());
                         for ((n, account), turn) in accounts.iter().zip(turn..) {
+                            if let Some(unknown) = &account.unknown {
+                                signed.push(unknown.clone());
+                                continue;
+                            }
                             let to = addresses[(n + 1 + turn as usize % 7) % addresses.len()];
                             let (action, fuel) = match stage.action(workload, turn, to) {
                                 Ok(action) => action,
@@ -407,21 +496,30 @@ impl Load {
                         }
                         let receipts = stage.all_included(session, &signed).await;
                         let latency = due.elapsed().as_micros() as u64;
-                        for ((_, account), receipt) in accounts.iter_mut().zip(receipts) {
-                            match receipt {
+                        let sent = accounts.iter_mut().zip(signed);
+                        for (((_, account), signed), receipt) in sent.zip(receipts) {
+                            account.unknown = None;
+                            let missing = match receipt {
                                 Ok(receipt) => {
-                                    account.nonce += 1;
+                                    account.nonce = signed.transaction.nonce + 1;
                                     let outcome = receipt.outcome.outcome;
-                                    if outcome != OutcomeKind::Success {
-                                        stage.seen.error(format!("{outcome:?}"));
-                                    }
                                     if counts {
                                         stage.seen.done(latency);
-                                        bar.inc(1);
                                     }
+                                    bar.inc(1);
+                                    if outcome == OutcomeKind::Success {
+                                        continue;
+                                    }
+                                    format!("{outcome:?}")
                                 }
-                                // Busy: the same nonce in its next turn.
-                                Err(error) => stage.seen.error(error),
+                                Err(missing) => {
+                                    let then = missing.then;
+                                    account.follow(then, signed, &stage, session).await;
+                                    missing.text
+                                }
+                            };
+                            if counts {
+                                stage.seen.error(missing);
                             }
                         }
                     }
@@ -434,7 +532,12 @@ impl Load {
             }
         }
         bar.finish_and_clear();
-        counted.elapsed()
+        let elapsed = counted.elapsed();
+        let first = match first.await {
+            Ok(status) => status.map(|status| status.height).map_err(Into::into),
+            Err(error) => Err(error.into()),
+        };
+        (elapsed, first)
     }
 
     fn report(

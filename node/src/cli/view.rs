@@ -23,9 +23,9 @@ pub(crate) struct View {
     /// Whom the contract sees as its caller [default: an address of zeros].
     #[arg(long, value_name = "ADDRESS")]
     caller: Option<String>,
-    /// The most fuel that it may use.
-    #[arg(long, value_name = "FUEL", default_value = "100000000", value_parser = number::<u64>)]
-    fuel_limit: u64,
+    /// The most fuel that it may use [default: what the node gives].
+    #[arg(long, value_name = "FUEL", value_parser = number::<u64>)]
+    fuel_limit: Option<u64>,
     /// On the state after that block.
     #[arg(long)]
     height: Option<u64>,
@@ -47,7 +47,7 @@ impl View {
             method: self.method,
             input,
             caller,
-            fuel_limit: Some(self.fuel_limit),
+            fuel_limit: self.fuel_limit,
             height: self.height,
         };
         let answer = remote.client().view(view).await?;
@@ -57,7 +57,7 @@ impl View {
             let mut table = Table::default();
             table.row("after block", answer.height);
             words.show_outcome(&mut table, &answer.outcome, &names);
-            table.row("fuel used", fuel(answer.fuel_used, Some(self.fuel_limit)));
+            table.row("fuel used", fuel(answer.fuel_used, self.fuel_limit));
             table
         })?;
         Ok(exit_code(&answer.outcome))

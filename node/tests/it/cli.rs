@@ -420,3 +420,21 @@ fn what_metering_makes_of_a_module_is_shown() {
         "{err}"
     );
 }
+
+#[test]
+fn a_little_load() {
+    let dev = Dev::start(None);
+    let load = "load --rate 20 --seconds 2 --ramp 1 --accounts 10 --sessions 2 --json";
+    let (code, out, err) = seen(dev.run(&load.split(' ').collect::<Vec<_>>()));
+    assert_eq!(code, 0, "{out}{err}");
+    let seen: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(seen["errors"], serde_json::json!({}), "{seen}");
+    assert_eq!(seen["sent"], seen["included"], "{seen}");
+    assert!(seen["included"].as_u64().unwrap() > 0, "{seen}");
+    let at = |quantile: &str| seen["submit_to_included_us"][quantile].as_u64().unwrap();
+    assert!(0 < at("p50") && at("p50") <= at("p99") && at("p99") <= at("max"));
+    assert!(seen["blocks"].as_u64().unwrap() > 0, "{seen}");
+    let too_long = format!("--seconds={}", u64::MAX);
+    let (code, _, err) = self::seen(dev.run(&["load", &too_long]));
+    assert_eq!(code, 2, "{err}");
+}
