@@ -159,7 +159,7 @@ async fn transactions_that_cannot_be_applied() {
     let poor = Key::from_seed([42; 32]);
     let unpaid = transfer(&poor, 0, address("bob"), 0);
     let refused = submit(&client, hex_of(&unpaid)).await;
-    let data = json!({"kind": "insufficient_balance", "needed": "51000000", "available": "0"});
+    let data = json!({"kind": "insufficient_balance", "needed": "501000000", "available": "0"});
     assert_eq!(refused, (1007, data));
     for spoil in [
         &(|t: &mut slackline_executor::Transaction| t.fuel_price = u64::MAX)

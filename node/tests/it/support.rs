@@ -110,7 +110,8 @@ pub(crate) fn transaction(key: &Key, nonce: u64, action: Action) -> Transaction 
         sender: key.public(),
         nonce,
         fuel_limit: 50_000_000,
-        fuel_price: 1,
+        // Also after a block that was full.
+        fuel_price: 10,
         tip: 0,
         deposit_limit: 1_000_000,
         action,
