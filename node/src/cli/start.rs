@@ -167,7 +167,7 @@ pub(super) fn warnings(genesis: &Genesis, path: &Path) -> Vec<String> {
     if !public.is_empty() {
         let names: Vec<&str> = public.into_iter().collect();
         let names = names.join(", ");
-        warnings.push(format!("everybody can compute the secret keys of {names}, who have accounts or are the governor: never use this chain for anything of value, and take another --chain-id than {DEV_CHAIN_ID} for one that has any"));
+        warnings.push(format!("everybody can compute the secret keys of {names}, whom the genesis names, as that of the default --chain-id {DEV_CHAIN_ID} does: never use this chain for anything of value"));
     }
     if genesis.accounts.is_empty() {
         warnings.push(format!("no account has anything, so nobody can pay for a transaction: add to `accounts` in {path} before the first start, or make it again with --account"));
