@@ -202,18 +202,27 @@ impl Consensus {
                 .map_err(|panic| StartError::State(panic.to_string()))??
         };
         let (decided, progress) = (state.decided.subscribe(), state.progress.subscribe());
-        let sits_out = signer.as_ref();
-        let sits_out = sits_out.and_then(|signer| signer.sits_out(state.next().0));
+        let mut sits_out = None;
         if let Some(signer) = &signer {
-            let next = state.next().0;
-            let logged = match sits_out {
-                None => log::read(&log, next, &address),
-                Some(_) => Ok(None),
+            let next = state.next();
+            sits_out = signer.sits_out(next.0);
+            let mut logged = match sits_out {
+                None => log::read(&log, next.0, &address).map_err(|error| {
+                    StartError::Engine(format!("its log {}: {error}", log.display()))
+                })?,
+                Some(_) => None,
             };
-            let logged = logged.map_err(|error| {
-                StartError::Engine(format!("its log {}: {error}", log.display()))
-            })?;
-            signer.reconcile(next, logged.as_ref())?;
+            if logged
+                .as_ref()
+                .is_some_and(|logged| logged.lacks_a_block(next, &state.undecided))
+            {
+                sits_out = Some(SitOut::Lost { height: next.0 });
+                logged = None;
+            }
+            signer.reconcile(
+                next.0,
+                logged.as_ref().and_then(|logged| logged.own.as_ref()),
+            )?;
         }
         // Of those who follow the engine empties the log, and what a validator is locked on is in its log.
         let votes = signer.is_some() && sits_out.is_none();
@@ -606,6 +615,15 @@ async fn sit_out(
             tracing::warn!(
                 height,
                 "the chain here is older than what this validator has signed: following until the height is over"
+            );
+            if over.await.is_err() {
+                return;
+            }
+        }
+        SitOut::Lost { .. } => {
+            tracing::warn!(
+                height,
+                "the engine's log has a block of this height that is not here any more: following until the height is over"
             );
             if over.await.is_err() {
                 return;

@@ -83,6 +83,12 @@ pub enum SitOut {
         /// The highest that was signed for.
         height: u64,
     },
+    /// The engine's log has a block of the height as valid that is not here any more: what is kept of blocks was damaged, or the block was on disk already and
+    /// the chain here is that of a backup. The engine would vote for it and decide on it, and there would be nothing to commit.
+    Lost {
+        /// The height of the log.
+        height: u64,
+    },
     /// Something was refused, and would be again: the engine's log was lost, and with it what it had signed. Others may need the vote of a
     /// later round, so this does not last for ever.
     Refused {
@@ -95,7 +101,9 @@ impl SitOut {
     /// The height that is to be over.
     pub fn height(self) -> u64 {
         match self {
-            SitOut::Behind { height } | SitOut::Refused { height } => height,
+            SitOut::Behind { height } | SitOut::Lost { height } | SitOut::Refused { height } => {
+                height
+            }
         }
     }
 }
@@ -317,7 +325,7 @@ impl Guard {
         self.content.entries.last().map(|entry| entry.place)
     }
 
-    /// Whether this validator should follow for now, not vote, when the next height to decide is `next`.
+    /// Whether this validator should follow for now, not vote, when the next height to decide is `next`, by what it signed.
     pub fn sits_out(&self, next: u64) -> Option<SitOut> {
         let height = self.last()?.height;
         match self.content.refused {

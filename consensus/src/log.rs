@@ -1,20 +1,49 @@
-//! The engine's log, read before the engine opens it: what it holds of this validator's messages.
+//! The engine's log, read before the engine opens it: what it holds of this validator's messages, and of blocks.
 
 use crate::codec::Codec;
-use crate::context::{Address, Context};
+use crate::context::{Address, BlockId, Context, Height};
 use crate::guard::{Place, Step};
 use crate::malachite::{Input, Log, log_entries};
+use crate::undecided::Undecided;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Places of the messages of `me` in the log at `path`. `None` if there is none, it is not of `height`, or it is not as it was written.
+/// What a log holds.
+#[derive(Debug)]
+pub(crate) struct Logged {
+    /// Places of this validator's messages, if it is as it was written.
+    pub(crate) own: Option<BTreeSet<Place>>,
+    /// Blocks that are valid, of as much as the engine will read.
+    valid: BTreeSet<BlockId>,
+}
+
+impl Logged {
+    pub(crate) fn new(entries: &[Input<Context>], whole: bool, me: &Address) -> Self {
+        let valid = |entry: &Input<Context>| match entry {
+            Input::ProposedValue(value, _) if value.validity.is_valid() => Some(value.value),
+            _ => None,
+        };
+        Self {
+            own: whole.then(|| own(entries, me)),
+            valid: entries.iter().filter_map(valid).collect(),
+        }
+    }
+
+    /// Whether the engine would take a block of `height` for one that is here, vote for it and decide on it, and it is not.
+    pub(crate) fn lacks_a_block(&self, height: Height, undecided: &Undecided) -> bool {
+        let lacks = |id: &BlockId| undecided.get(height, *id).is_none();
+        self.valid.iter().any(lacks)
+    }
+}
+
+/// What the log at `path` holds, of `me` and of blocks. `None` if there is none, it is not of `height`, or it does not read.
 ///
 /// # Errors
 ///
 /// If another process has the log, or the disk fails.
-pub(crate) fn read(path: &Path, height: u64, me: &Address) -> io::Result<Option<BTreeSet<Place>>> {
+pub(crate) fn read(path: &Path, height: u64, me: &Address) -> io::Result<Option<Logged>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
@@ -28,23 +57,19 @@ pub(crate) fn read(path: &Path, height: u64, me: &Address) -> io::Result<Option<
     Ok(read.ok().flatten())
 }
 
-fn read_copy(
-    path: &Path,
-    size: u64,
-    height: u64,
-    me: &Address,
-) -> io::Result<Option<BTreeSet<Place>>> {
+fn read_copy(path: &Path, size: u64, height: u64, me: &Address) -> io::Result<Option<Logged>> {
     let mut log = Log::open(path)?;
-    if log.size_bytes()? != size || log.sequence() != height {
+    if log.sequence() != height {
         return Ok(None);
     }
+    let whole = log.size_bytes()? == size;
     let entries = log_entries::<Context, _>(&mut log, &Codec).map_err(io::Error::other)?;
     let entries = entries.collect::<io::Result<Vec<_>>>()?;
-    Ok(Some(own(&entries, me)))
+    Ok(Some(Logged::new(&entries, whole, me)))
 }
 
 /// Places of the messages of `me` among `entries`, be they in certificates of others.
-pub(crate) fn own(entries: &[Input<Context>], me: &Address) -> BTreeSet<Place> {
+fn own(entries: &[Input<Context>], me: &Address) -> BTreeSet<Place> {
     let own = |entry: &Input<Context>| {
         let (height, round, step) = match entry {
             Input::Vote(vote) if vote.validator == *me => {

@@ -19,7 +19,7 @@ use crate::handlers::{
     decided, finalized, get_decided_values, get_value, process_synced_value,
     received_proposal_part, restream_proposal, started_round,
 };
-use crate::log;
+use crate::log::Logged;
 use crate::malachite::{
     LivenessMsg, Next, PeerId, Round, SignedConsensusMsg, SignedMessage, StreamContent, StreamId,
     StreamMessage, SyncedValueOutcome,
@@ -319,10 +319,20 @@ impl World {
         let key = Some(testing::validator(seed).key());
         let mut guard = Guard::open(&path.join("guard"), &path.join("wal"), CHAIN, key).unwrap();
         let height = app.next();
-        let sits_out = guard.sits_out(height.0).map(SitOut::height);
-        if sits_out.is_none() && node.wal_height == height && !node.torn {
-            let logged = log::own(&node.wal, &app.settings.address);
-            let dropped = guard.drop_unlogged(height.0, &logged).unwrap();
+        let mut sits_out = guard.sits_out(height.0).map(SitOut::height);
+        let logged = (node.wal_height == height)
+            .then(|| Logged::new(&node.wal, !node.torn, &app.settings.address));
+        if sits_out.is_none()
+            && logged
+                .as_ref()
+                .is_some_and(|logged| logged.lacks_a_block(height, &app.undecided))
+        {
+            assert_eq!(self.odd, Some(Odd::BadMachine(n)), "a crash loses no block");
+            sits_out = Some(height.0);
+        }
+        let own = logged.and_then(|logged| logged.own);
+        if let (Some(own), None) = (own, sits_out) {
+            let dropped = guard.drop_unlogged(height.0, &own).unwrap();
             assert!(dropped.iter().all(|place| place.height == height.0));
             self.counts.forgotten += dropped.len() as u64;
         } else {

@@ -29,10 +29,9 @@ pub(crate) enum UndecidedError {
         /// The reason.
         source: io::Error,
     },
-    /// What this validator proposed is not known, so it could propose something else; or a block is lost that it may have voted for, and
-    /// that its log may say is decided.
+    /// What this validator proposed is not known, so it could propose something else.
     #[error(
-        "{0} is corrupt: what this validator proposed or voted for is lost. Follow until the chain is past the height in its name"
+        "{0} is corrupt: what this validator proposed is not known. Follow until the chain is past the height in its name"
     )]
     Corrupt(PathBuf),
 }
@@ -59,8 +58,8 @@ pub(crate) struct Undecided {
 }
 
 impl Undecided {
-    /// Reads the directory, or makes it. What is of heights up to `head` is dropped. What is corrupt is an error if the node `votes`;
-    /// others left it to the validator that they are to be.
+    /// Reads the directory, or makes it. What is of heights up to `head` is dropped. If the node `votes`, that what it proposed is
+    /// corrupt is an error.
     pub(crate) fn open(
         directory: &Path,
         head: Height,
@@ -110,9 +109,12 @@ impl Undecided {
                 Some(height) if height <= head => {
                     std::fs::remove_file(&path).map_err(io(&path))?;
                 }
-                _ if votes => return Err(UndecidedError::Corrupt(path)),
+                // A block others have, if it matters.
+                _ if votes && extension == Some("own") => {
+                    return Err(UndecidedError::Corrupt(path));
+                }
                 _ => {
-                    tracing::warn!(path = %path.display(), "what was proposed or voted for is corrupt")
+                    tracing::warn!(path = %path.display(), "what was proposed or received is corrupt")
                 }
             }
         }
@@ -245,27 +247,30 @@ mod tests {
     }
 
     #[test]
-    fn with_a_file_that_is_damaged_a_node_follows_until_its_height_is_over() {
-        for damaged in ["block", "own"] {
-            let dir = tempfile::tempdir().unwrap();
-            let open = |head, votes| Undecided::open(dir.path(), Height(head), votes);
-            open(0, true).unwrap().keep_own(block(1, 1), 0).unwrap();
-            let files = || std::fs::read_dir(dir.path()).unwrap();
+    fn damage_to_what_others_have_is_survived_to_what_was_proposed_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |head, votes| Undecided::open(dir.path(), Height(head), votes);
+        open(0, true).unwrap().keep_own(block(1, 1), 0).unwrap();
+        let files = || std::fs::read_dir(dir.path()).unwrap();
+        let damage = |extension: &str| {
             for entry in files() {
                 let path = entry.unwrap().path();
-                if path.extension().is_some_and(|e| e == damaged) {
+                if path.extension().is_some_and(|e| e == extension) {
                     let mut bytes = std::fs::read(&path).unwrap();
                     bytes[20] ^= 1;
                     std::fs::write(&path, bytes).unwrap();
                 }
             }
-            let error = open(0, true).unwrap_err();
-            assert!(matches!(error, UndecidedError::Corrupt(_)), "{error}");
-            open(0, false).unwrap();
-            // Not forgotten by following.
-            assert!(open(0, true).is_err());
-            open(1, true).unwrap();
-            assert_eq!(files().count(), 0);
-        }
+        };
+        damage("block");
+        assert_eq!(open(0, true).unwrap().of(Height(1)).count(), 0);
+        damage("own");
+        let error = open(0, true).unwrap_err();
+        assert!(matches!(error, UndecidedError::Corrupt(_)), "{error}");
+        // Who follows does not propose. It is not forgotten by that, but when the height is over.
+        open(0, false).unwrap();
+        assert!(open(0, true).is_err());
+        open(1, true).unwrap();
+        assert_eq!(files().count(), 0);
     }
 }

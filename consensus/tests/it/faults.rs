@@ -222,6 +222,45 @@ async fn a_signature_that_is_refused_is_followed_by_a_height_that_is_sat_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_block_of_the_log_that_is_lost_is_followed_by_a_height_that_is_sat_out() {
+    let cluster = Cluster::new(4, 0);
+    // Alone a validator votes once, and waits. One of them proposes before.
+    let mut lost = None;
+    for n in 0..4 {
+        let node = cluster.start(n).await;
+        let wal = cluster.path(n).join("consensus/wal");
+        while std::fs::metadata(&wal).map_or(0, |file| file.len()) < 100 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        node.stop().await;
+        let proposals = std::fs::read_dir(cluster.path(n).join("consensus/proposals")).unwrap();
+        for file in proposals {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|e| e == "block") {
+                std::fs::remove_file(path).unwrap();
+                lost = Some(n);
+            }
+        }
+    }
+    let mut nodes = cluster.start_all().await;
+    for (n, node) in nodes.iter().enumerate() {
+        assert_eq!(node.handle.status().await.sits_out, lost == Some(n));
+    }
+    let n = lost.unwrap();
+    let health = nodes[n].stopped().await;
+    assert!(
+        matches!(&health, Health::Stopped(reason) if reason.contains("start again")),
+        "{health:?}"
+    );
+    nodes[n].stop().await;
+    nodes[n] = cluster.start(n).await;
+    assert!(!nodes[n].handle.status().await.sits_out);
+    for node in &nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_validator_that_sits_out_keeps_its_log() {
     let cluster = Cluster::new(4, 0);
     let wal = cluster.path(0).join("consensus/wal");
