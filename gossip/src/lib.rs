@@ -60,7 +60,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 /// What a message was worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// New and valid: forward it.
+    /// Valid, and new, or known here and perhaps not to others: forward it.
     Accept,
     /// Not to be forwarded, and nobody's fault: known already, no room, not valid here and now.
     Ignore,
