@@ -904,7 +904,8 @@ mod tests {
                 ..QUICK
             };
             // Much less than a request may take.
-            let executed = client.execute(&signed(), &once);
+            let transaction = signed();
+            let executed = client.execute(&transaction, &once);
             let executed = tokio::time::timeout(REQUEST_TIMEOUT / 3, executed).await;
             let error = executed.expect("given up").expect_err("nobody answers");
             assert!(matches!(error, ExecuteError::Unknown { .. }), "{error}");

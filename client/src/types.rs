@@ -877,6 +877,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_about_the_transaction_may_be_tried_again() {
+        let reason = || "text".to_owned();
+        for (error, later) in [
+            (RpcError::TryAgainLater { reason: reason() }, true),
+            (RpcError::NodeStopping, true),
+            (RpcError::NodeFailed { reason: reason() }, true),
+            (RpcError::Evicted { price: 1 }, true),
+            (RpcError::Expired { height: 1 }, true),
+            (RpcError::Storage { reason: reason() }, true),
+            (RpcError::Internal { reason: reason() }, true),
+            (RpcError::Replaced { by: Hash([1; 32]) }, false),
+            (RpcError::BadSignature, false),
+        ] {
+            let refused = Submitted::refused(Hash([2; 32]), error.clone());
+            assert_eq!(
+                refused.status == SubmitStatus::TryAgainLater,
+                later,
+                "{error}"
+            );
+            let shown = serde_json::to_value(&refused).expect("JSON");
+            assert_eq!(shown["error"].get("accepted"), None);
+            let dropped = Submitted::dropped(Hash([2; 32]), error);
+            assert_eq!(dropped.status, refused.status);
+            let shown = serde_json::to_value(&dropped).expect("JSON");
+            assert_eq!(shown["error"]["accepted"], true);
+        }
+    }
+
+    #[test]
     fn abort_kinds_are_the_executors_names() {
         for reason in [
             AbortReason::OutOfFuel,
