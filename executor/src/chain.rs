@@ -5,7 +5,7 @@ use crate::execute::{
     Executor, Signatures, ValidatorsError, check_validators, code_hash, validate, validate_sender,
 };
 use crate::host::Env;
-use crate::parallel::{self, BlockStats, Parallelism};
+use crate::parallel::{self, BlockStats, Parallelism, Room};
 use crate::params::ProtocolParams;
 use crate::read_cache::ReadCache;
 use crate::sample::{Sampling, SamplingError};
@@ -203,10 +203,14 @@ pub enum AdmitError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProduceError {
-    /// The limits of the transactions add up to more than a block may use.
-    #[error("the transactions' fuel limits add up to {fuel}, more than a block's limit of {limit}")]
+    /// A transaction does not fit: what those before it have used and its own limit are more than a block may use.
+    #[error(
+        "transaction {transaction} could bring the block to {fuel} fuel, over its limit of {limit}"
+    )]
     TooMuchFuel {
-        /// The sum, in fuel.
+        /// The transaction that does not fit.
+        transaction: Hash,
+        /// The fuel that those before it have used, and its limit.
         fuel: u64,
         /// The limit, in fuel.
         limit: u64,
@@ -329,6 +333,8 @@ pub struct Produced {
     pub receipts: Vec<Receipt>,
     /// Transactions that had become invalid and are not in the block.
     pub dropped: Vec<(Hash, AdmitError)>,
+    /// Transactions that there was no room for. They may be in the next one.
+    pub left: Vec<Hash>,
     /// How its transactions were executed.
     pub stats: BlockStats,
 }
@@ -352,6 +358,11 @@ impl Executed {
         &self.0.dropped
     }
 
+    /// Transactions that there was no room or no time for. They may be in the next one.
+    pub fn left(&self) -> &[Hash] {
+        &self.0.left
+    }
+
     /// How long its state root took, of what execution took in all.
     pub fn root_took(&self) -> Duration {
         self.0.root_took
@@ -372,6 +383,7 @@ struct Made {
     block: Block,
     receipts: Vec<Receipt>,
     dropped: Vec<(Hash, AdmitError)>,
+    left: Vec<Hash>,
     state: crate::state::Writes,
     code: std::collections::BTreeMap<Hash, Arc<Vec<u8>>>,
     tree: TreeUpdate,
@@ -684,7 +696,7 @@ impl Chain {
             block.transactions,
             (block.header.timestamp_ms, block.header.proposer),
             Signatures::Verify,
-            &self.parallelism(),
+            (&self.parallelism(), Room::All),
         )?;
         match made.block.header == block.header {
             true => Ok(()),
@@ -933,7 +945,7 @@ impl Chain {
         self.verified.learn(&sound);
     }
 
-    /// Makes a block of `transactions`, in that order, and stores it; on return it is on disk. Blocks the thread, which
+    /// Makes a block of those of `transactions` that are valid and that there is room for, in that order, and stores it; on return it is on disk. Blocks the thread, which
     /// executes contracts and is interrupted by signals: not for an asynchronous runtime's.
     ///
     /// # Errors
@@ -946,12 +958,13 @@ impl Chain {
     ) -> Result<Produced, ProduceError> {
         let proposer = self.genesis.proposer;
         let mut poisoned = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = self.make_next(transactions, timestamp_ms, proposer)?;
+        let room = Room::Fitting { until: None };
+        let made = self.make_next(transactions, timestamp_ms, proposer, room)?;
         self.store_block(made, None, &mut poisoned)
     }
 
-    /// The next block of `proposer`, of those of `transactions` that are valid, in that order; nothing is stored. Blocks the thread, like
-    /// [`Chain::produce_block`].
+    /// The next block of `proposer`, of those of `transactions` that are valid and that there is room for, in that order; nothing is stored. It ends with the
+    /// one that is being executed at `until`: others have to execute it in time too. Blocks the thread, like [`Chain::produce_block`].
     ///
     /// # Errors
     ///
@@ -961,9 +974,11 @@ impl Chain {
         transactions: Vec<SignedTransaction>,
         timestamp_ms: u64,
         proposer: Address,
+        until: Option<Instant>,
     ) -> Result<Executed, ProduceError> {
         let _steady = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
-        self.make_next(transactions, timestamp_ms, proposer)
+        let room = Room::Fitting { until };
+        self.make_next(transactions, timestamp_ms, proposer, room)
             .map(Executed)
     }
 
@@ -986,7 +1001,12 @@ impl Chain {
             });
         }
         let made = self
-            .make_next(block.transactions, header.timestamp_ms, header.proposer)
+            .make_next(
+                block.transactions,
+                header.timestamp_ms,
+                header.proposer,
+                Room::All,
+            )
             .map_err(|error| match error {
                 ProduceError::TooMuchFuel { .. } => BlockError::TooLarge(error.to_string()),
                 error => BlockError::Produce(error),
@@ -1062,6 +1082,7 @@ impl Chain {
         transactions: Vec<SignedTransaction>,
         timestamp_ms: u64,
         proposer: Address,
+        room: Room,
     ) -> Result<Made, ProduceError> {
         let state = self.state().map_err(ExecutionError::from)?;
         self.make_block_on(
@@ -1070,7 +1091,7 @@ impl Chain {
             transactions,
             (timestamp_ms, proposer),
             Signatures::Verify,
-            &self.parallelism(),
+            (&self.parallelism(), room),
         )
     }
 
@@ -1103,6 +1124,7 @@ impl Chain {
             header,
             receipts: made.receipts,
             dropped: made.dropped,
+            left: made.left,
             stats: made.stats,
         })
     }
@@ -1126,12 +1148,13 @@ impl Chain {
             transactions,
             (timestamp_ms, self.genesis.proposer),
             signatures,
-            parallelism,
+            (parallelism, Room::All),
         )?;
         Ok(Produced {
             header: made.block.header,
             receipts: made.receipts,
             dropped: made.dropped,
+            left: made.left,
             stats: made.stats,
         })
     }
@@ -1160,36 +1183,37 @@ impl Chain {
         transactions: Vec<SignedTransaction>,
         (timestamp_ms, proposer): (u64, Address),
         signatures: Signatures,
-        parallelism: &Parallelism,
+        (parallelism, room): (&Parallelism, Room),
     ) -> Result<Made, ProduceError> {
-        let limit = self.params.limits.block_fuel;
-        // Those over the limit of a transaction are invalid and will be left out.
-        let fuel = transactions
-            .iter()
-            .map(|signed| signed.transaction.fuel_limit)
-            .filter(|&fuel| fuel <= self.params.limits.transaction_fuel)
-            .fold(0u64, u64::saturating_add);
-        if fuel > limit {
-            return Err(ProduceError::TooMuchFuel { fuel, limit });
-        }
-
         let timestamp_ms = timestamp_ms.max(parent.timestamp_ms);
         let executor = self.executor(&parent, (timestamp_ms, proposer), signatures);
         let state = Arc::new(state);
-        let (results, stats) =
-            on_large_stack(|| parallel::execute(&executor, &state, &transactions, parallelism))
-                .unwrap_or_else(|error| Err(ExecutionError::Engine(error.to_string())))?;
+        let (results, stats) = on_large_stack(|| {
+            parallel::execute(&executor, &state, &transactions, parallelism, room)
+        })
+        .unwrap_or_else(|error| Err(ExecutionError::Engine(error.to_string())))?;
         let mut receipts: Vec<Receipt> = Vec::new();
         let mut included = Vec::new();
         let mut dropped = Vec::new();
+        let mut left = Vec::new();
+        let mut used = 0;
         for (signed, result) in transactions.into_iter().zip(results) {
             match result {
-                Ok(mut receipt) => {
+                Some(Ok(mut receipt)) => {
                     receipt.index = receipts.len() as u32;
+                    used += receipt.fuel_used;
                     receipts.push(receipt);
                     included.push(signed);
                 }
-                Err(error) => dropped.push((signed.hash(), error)),
+                Some(Err(error)) => dropped.push((signed.hash(), error)),
+                None if matches!(room, Room::All) => {
+                    return Err(ProduceError::TooMuchFuel {
+                        transaction: signed.hash(),
+                        fuel: signed.transaction.fuel_limit.saturating_add(used),
+                        limit: self.params.limits.block_fuel,
+                    });
+                }
+                None => left.push(signed.hash()),
             }
         }
         let (writes, code) = Arc::into_inner(state)
@@ -1216,7 +1240,7 @@ impl Chain {
             receipts_root: receipts_root(&receipts),
             state_root: tree.root(),
             base_price: executor.base_price,
-            fuel_used: receipts.iter().map(|receipt| receipt.fuel_used).sum(),
+            fuel_used: used,
             burnt: receipts.iter().map(|receipt| receipt.burnt).sum(),
         };
         Ok(Made {
@@ -1226,6 +1250,7 @@ impl Chain {
             },
             receipts,
             dropped,
+            left,
             state: writes,
             code,
             tree,

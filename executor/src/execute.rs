@@ -44,9 +44,9 @@ pub enum Signatures {
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     pub(crate) hash: Hash,
-    sender: Address,
+    pub(crate) sender: Address,
     /// What it costs before anything runs, in fuel, or what is wrong with it.
-    intrinsic: Result<u64, AdmitError>,
+    pub(crate) intrinsic: Result<u64, AdmitError>,
 }
 
 /// A transaction that is valid, executed.

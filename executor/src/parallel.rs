@@ -6,8 +6,13 @@
 //!        ├─ slackline_parallel::run ── Machine::execute ──▶ Executor::execute on a View of what those before it wrote
 //!        │        └── disturbed while it runs: AsyncFuelChecker::cancel ──▶ the contract is stopped, the transaction executed again
 //!        ▼
-//!   the first n, final ──▶ BlockState ──▶ the others, in order ──▶ fees to the proposer
+//!   the first n, final ──▶ BlockState ──▶ the others, in order, as far as there is Room ──▶ fees to the proposer
 //! ```
+//!
+//! **What fits into a block.** A transaction does if what those before it in the block have used, and its own limit, are together no more than
+//! [`block_fuel`](crate::params::Limits::block_fuel): what others have reserved and not used takes no room. That is the same in any order of execution, as
+//! what each has used is. [`Room::Fitting`] executes many at once only as far as their limits together fit, so that all of these do; [`Room::All`] has a
+//! block in which all have to fit, and looks at what they have used when that is known.
 //!
 //! Keys are those of [`crate::state`], and `c` + hash for the code that transactions bring. Payments to accounts, and what contracts come to hold in
 //! storage, are adds ([`AccountAdd`]); that a contract is called depends on nothing of its account but the code.
@@ -26,7 +31,10 @@ use slackline_metering::{AsyncFuelChecker, Mode};
 use slackline_parallel::{
     Base, Change, Executed, Held, Machine, Options, Seen, Stale, Stop, View, run,
 };
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// Bytes that the keys of a contract's storage have in common, and all that accounts and code have.
 const PREFIX: usize = crate::state::STORAGE_PREFIX;
@@ -96,15 +104,56 @@ pub struct BlockStats {
 
 type Outcome = Result<Receipt, AdmitError>;
 
-/// Executes `transactions` on `state`, in which nothing of the block has been done, and does what they do. The receipts' indices are for the caller to fill in.
+/// Which transactions a block is to have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Room {
+    /// All of them: one that does not fit ends it.
+    All,
+    /// Those that fit, without those of a sender after one that does not; and of these only as many as are begun by then, but one at least. Where it is
+    /// cut off by time is for the proposer alone to say: everybody else executes what the block has.
+    Fitting {
+        /// Until when, if that matters.
+        until: Option<Instant>,
+    },
+}
+
+impl Room {
+    fn is_over(self) -> bool {
+        matches!(self, Room::Fitting { until: Some(until) } if Instant::now() >= until)
+    }
+}
+
+/// How many of `transactions` fit whatever they use.
+fn fit_by_limit(transactions: &[SignedTransaction], block_fuel: u64) -> usize {
+    let mut sum = 0u64;
+    let fits = |signed: &&SignedTransaction| {
+        sum = sum.saturating_add(signed.transaction.fuel_limit);
+        sum <= block_fuel
+    };
+    transactions.iter().take_while(fits).count()
+}
+
+/// Whether `signed` fits after those that have used `used`.
+fn fits(used: u64, signed: &SignedTransaction, block_fuel: u64) -> bool {
+    used.saturating_add(signed.transaction.fuel_limit) <= block_fuel
+}
+
+/// Executes `transactions` on `state`, in which nothing of the block has been done, and does what they do. `None` is one that there is no [`Room`] for;
+/// if all have to fit there is nothing but that after the first such, and the state is of no use. The receipts' indices are for the caller to fill in.
 pub(crate) fn execute(
     executor: &Executor<'_>,
     state: &Arc<BlockState>,
     transactions: &[SignedTransaction],
     parallelism: &Parallelism,
-) -> Result<(Vec<Outcome>, BlockStats), ExecutionError> {
-    let few = transactions.len() < parallelism.least_transactions;
-    let threads = parallelism.threads.clamp(1, transactions.len().max(1));
+    room: Room,
+) -> Result<(Vec<Option<Outcome>>, BlockStats), ExecutionError> {
+    let block_fuel = executor.params.limits.block_fuel;
+    let together = match room {
+        Room::All => transactions.len(),
+        Room::Fitting { .. } => fit_by_limit(transactions, block_fuel),
+    };
+    let few = together < parallelism.least_transactions;
+    let threads = parallelism.threads.clamp(1, together.max(1));
     let mut stats = BlockStats {
         threads: if few { 1 } else { threads },
         ..BlockStats::default()
@@ -116,7 +165,8 @@ pub(crate) fn execute(
             .flat_map_iter(|part| executor.prepare(part))
             .collect(),
     };
-    let mut outcomes = Vec::new();
+    let mut outcomes: Vec<Option<Outcome>> = Vec::new();
+    let mut used = 0;
     if stats.threads > 1 {
         let machine = BlockMachine {
             executor,
@@ -124,20 +174,21 @@ pub(crate) fn execute(
             transactions,
             prepared: &prepared,
             checkers: (0..threads).map(|_| OnceLock::new()).collect(),
+            room,
+            used: AtomicU64::new(0),
         };
         let options = Options {
             threads,
             stack_bytes: STACK_BYTES,
             prefix: PREFIX,
-            wasted: (transactions.len() * parallelism.wasted_percent / 100).max(2 * threads),
+            wasted: (together * parallelism.wasted_percent / 100).max(2 * threads),
             cancel: parallelism.cancel,
         };
-        let finished = run(&machine, transactions.len(), &options);
+        let finished = run(&machine, together, &options);
         // This thread goes on executing.
         machine.begin(0);
         let finished = finished.map_err(|error| ExecutionError::Engine(error.to_string()))?;
-        state.start_with(resolve_all(state, finished.changes)?);
-        outcomes = finished.outputs;
+        outcomes = finished.outputs.into_iter().map(Some).collect();
         stats = BlockStats {
             threads,
             in_parallel: outcomes.len(),
@@ -147,19 +198,45 @@ pub(crate) fn execute(
             blocked: finished.stats.blocked,
             fell_back: finished.stats.fallback.is_some(),
         };
+        for (index, signed) in transactions[..outcomes.len()].iter().enumerate() {
+            if let Some(Ok(receipt)) = &outcomes[index] {
+                if !fits(used, signed, block_fuel) {
+                    outcomes.truncate(index);
+                    outcomes.resize(transactions.len(), None);
+                    return Ok((outcomes, stats));
+                }
+                used += receipt.fuel_used;
+            }
+        }
+        state.start_with(resolve_all(state, finished.changes)?);
     }
-    let done = outcomes.len();
-    for (signed, prepared) in transactions.iter().zip(&prepared).skip(done) {
+    let mut left = BTreeSet::new();
+    for (signed, prepared) in transactions.iter().zip(&prepared).skip(outcomes.len()) {
+        let first = outcomes.is_empty();
+        // What is invalid by itself takes no room.
+        let fits = prepared.intrinsic.is_err() || fits(used, signed, block_fuel);
+        if !fits || left.contains(&prepared.sender) || (room.is_over() && !first) {
+            if matches!(room, Room::All) {
+                outcomes.resize(transactions.len(), None);
+                return Ok((outcomes, stats));
+            }
+            left.insert(prepared.sender);
+            outcomes.push(None);
+            continue;
+        }
         let result = executor.execute(state.clone(), signed, prepared, &mut None)?;
-        outcomes.push(match result {
+        outcomes.push(Some(match result {
             Ok(Transacted { receipt, effects }) => {
                 state.apply(effects)?;
+                used += receipt.fuel_used;
                 Ok(receipt)
             }
             Err(error) => Err(error),
-        });
+        }));
     }
-    let receipts = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok());
+    let receipts = outcomes
+        .iter()
+        .filter_map(|outcome| outcome.as_ref()?.as_ref().ok());
     let fees: u128 = receipts.map(|receipt| receipt.fee - receipt.burnt).sum();
     if fees > 0 {
         let adds = [(executor.proposer, AccountAdd::balance(fees))].into();
@@ -247,6 +324,9 @@ struct BlockMachine<'a> {
     prepared: &'a [Prepared],
     /// Of each worker, once it has one.
     checkers: Vec<OnceLock<AsyncFuelChecker>>,
+    room: Room,
+    /// Fuel that executions have used so far, those in vain included.
+    used: AtomicU64,
 }
 
 impl BlockMachine<'_> {
@@ -280,6 +360,11 @@ impl Machine for BlockMachine<'_> {
         transaction: usize,
         view: View<Item, AccountAdd>,
     ) -> Result<Executed<Item, AccountAdd, Outcome>, Stop> {
+        // No more time, or more used than two blocks may: what is left is looked at in order.
+        let most = self.executor.params.limits.block_fuel.saturating_mul(2);
+        if self.room.is_over() || self.used.load(Relaxed) > most {
+            return Err(Stop::Failed);
+        }
         let state = Arc::new(ParallelView {
             view,
             state: self.state.clone(),
@@ -298,6 +383,7 @@ impl Machine for BlockMachine<'_> {
             Err(ExecutionError::Stale) => return Err(Stale.into()),
             Err(_) => return Err(Stop::Failed),
         };
+        self.used.fetch_add(receipt.fuel_used, Relaxed);
         let writes = effects.writes.into_iter();
         let writes = writes.map(|(key, value)| (key, Change::Write(Item::Value(value))));
         let adds = effects.adds.into_iter();

@@ -205,7 +205,7 @@ impl Default for Rpc {
             max_sockets_per_ip: 512,
             requests_per_second: 0,
             timeout_ms: 30_000,
-            max_view_fuel: 10_000_000_000,
+            max_view_fuel: 2_000_000_000,
         }
     }
 }

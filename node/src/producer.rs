@@ -61,6 +61,9 @@ const GATHER: Duration = Duration::from_millis(20);
 /// How often admission starts again because the chain or the sender's queue moved meanwhile.
 const ADMISSION_ATTEMPTS: usize = 16;
 
+/// How many times the fuel of a block the limits of the transactions that are tried may be: most reserve more than they use.
+pub const OVERBOOKED: u64 = 50;
+
 /// For how many blocks a transaction waits before others are sent it again: more than most wait.
 pub const RESEND_AFTER: u64 = 32;
 
@@ -797,7 +800,12 @@ impl<L: Ledger> Shared<L> {
 
     fn make_blocks(&self, gather: Duration) -> Result<(), String> {
         let limits = BatchLimits {
-            fuel: self.ledger.params().limits.block_fuel,
+            fuel: self
+                .ledger
+                .params()
+                .limits
+                .block_fuel
+                .saturating_mul(OVERBOOKED),
             transactions: BLOCK_TRANSACTIONS,
             bytes: BLOCK_BYTES,
         };
@@ -835,19 +843,23 @@ impl<L: Ledger> Shared<L> {
                 height,
                 transactions = produced.receipts.len(),
                 dropped = produced.dropped.len(),
+                left = produced.left.len(),
                 fuel = produced.header.fuel_used,
                 elapsed_us = started.elapsed().as_micros() as u64,
                 "block"
             );
+            let left: BTreeSet<Hash> = produced.left.iter().copied().collect();
             self.settle(produced, &senders)
                 .map_err(|error| error.to_string())?;
-            let state = self.lock();
+            let mut state = self.lock();
             let mut hashes = batch.iter().map(|signed| signed.hash());
-            if let Some(hash) = hashes.find(|hash| state.mempool.get(hash).is_some()) {
+            let lost = |hash: &Hash| !left.contains(hash) && state.mempool.get(hash).is_some();
+            if let Some(hash) = hashes.find(lost) {
                 return Err(format!(
                     "block {height} neither includes nor drops transaction {hash}"
                 ));
             }
+            state.mempool.release();
         }
     }
 
@@ -1243,6 +1255,7 @@ mod tests {
                 header: self.head(),
                 receipts,
                 dropped,
+                left: Vec::new(),
                 stats: slackline_executor::BlockStats::default(),
             })
         }

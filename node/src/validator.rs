@@ -12,7 +12,7 @@
 //! again.
 
 use crate::metrics::Metrics;
-use crate::producer::{BLOCK_BYTES, Producer, now_ms};
+use crate::producer::{BLOCK_BYTES, OVERBOOKED, Producer, now_ms};
 use bytes::Bytes;
 use slackline_consensus::{Address, Application, Decided, Proposed, ValidatorSet, Verdict};
 use slackline_executor::proof::{List, list_root};
@@ -186,16 +186,25 @@ impl Application for Validator {
         height: u64,
         round: u32,
         proposer: Address,
-        _deadline: Instant,
+        deadline: Instant,
     ) -> Result<Proposed, ValidatorError> {
         let limits = BatchLimits {
-            fuel: self.chain.params().limits.block_fuel,
+            fuel: self
+                .chain
+                .params()
+                .limits
+                .block_fuel
+                .saturating_mul(OVERBOOKED),
             transactions: BLOCK_TRANSACTIONS,
             bytes: BLOCK_BYTES,
         };
         let started = Instant::now();
+        // The other half is for the root, and for those that are slower than this node.
+        let until = started + deadline.saturating_duration_since(started) / 2;
         let batch = self.producer.batch(limits);
-        let executed = self.chain.propose(batch, now_ms(), proposer.0)?;
+        let executed = self
+            .chain
+            .propose(batch, now_ms(), proposer.0, Some(until))?;
         self.metrics
             .executed(started.elapsed(), executed.root_took());
         let dropped = executed.dropped().to_vec();
@@ -208,6 +217,7 @@ impl Application for Validator {
             height,
             round,
             transactions = block.transactions.len(),
+            left = executed.left().len(),
             execution_us = started.elapsed().as_micros() as u64,
             "proposing"
         );

@@ -33,6 +33,11 @@ pub enum Error {
         /// Why.
         reason: AdmitError,
     },
+    /// What the first transactions of a block use leaves no room for the limits of the others.
+    #[error(
+        "a block has no room for {0} of the transactions: lower their fuel limits, or make several blocks"
+    )]
+    Full(usize),
     /// A node would not make the view call.
     #[error(transparent)]
     View(#[from] ViewError),

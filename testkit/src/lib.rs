@@ -323,6 +323,9 @@ impl Kit {
             let what = "a transaction of the block".to_owned();
             return Err(Error::Refused { what, reason });
         }
+        if !produced.left.is_empty() {
+            return Err(Error::Full(produced.left.len()));
+        }
         if let (Some(calls), Some(made)) = (&self.calls, made) {
             calls.block(self, &made, &produced.receipts)?;
         }

@@ -211,7 +211,7 @@ fn code() -> Result<()> {
     let alice = key(1);
     let mut nonce = 0;
     let mut refuse = |action: Action| -> Result<CodeError> {
-        let signed = transaction(&alice, nonce, action, 5_000_000_000);
+        let signed = transaction(&alice, nonce, action, 2_000_000_000);
         nonce += 1;
         match refused(&chain, &signed)? {
             AdmitError::InvalidCode(error) => Ok(error),

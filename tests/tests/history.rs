@@ -53,6 +53,9 @@ fn every_block_comes_out_the_same_again_and_every_height_is_proved() -> Result<(
         to: u64::MAX,
         after: None,
     };
-    assert_eq!(chain.chain.events(&query, 10, usize::MAX)?, (Vec::new(), false));
+    assert_eq!(
+        chain.chain.events(&query, 10, usize::MAX)?,
+        (Vec::new(), false)
+    );
     Ok(())
 }

@@ -8,7 +8,7 @@ use slackline_tests::{TestChain, key, transaction};
 use std::fmt::Write;
 
 /// Enough to deploy the largest code there is.
-const DEPLOY_FUEL: u64 = 5_000_000_000;
+const DEPLOY_FUEL: u64 = 2_000_000_000;
 
 #[test]
 fn hostile_modules_come_to_what_they_must() -> Result<()> {

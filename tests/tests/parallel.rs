@@ -12,7 +12,7 @@ use slackline_executor::{
 };
 use slackline_metering::AsyncFuelChecker;
 use slackline_tests::puppet::{Draft, finish, program, steps};
-use slackline_tests::{PLENTY, TestChain, address, example, key, transaction};
+use slackline_tests::{TestChain, address, example, key, transaction};
 use std::collections::BTreeMap;
 use std::panic::{catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -179,7 +179,7 @@ impl Stage {
                 };
                 let fuel = match action {
                     Action::Transfer { .. } | Action::SetValidators { .. } => 300_000,
-                    Action::Deploy { .. } => PLENTY,
+                    Action::Deploy { .. } => 200_000_000,
                     Action::Call { .. } => FUEL,
                 };
                 let holds_nothing = matches!(action, Action::Transfer { .. });
@@ -485,7 +485,7 @@ fn a_doomed_contract_is_stopped_while_it_runs() -> Result<()> {
                 input: Vec::new(),
                 value: 0,
             };
-            let fuel = chain.chain.params().limits.transaction_fuel;
+            let fuel = chain.chain.params().limits.transaction_fuel / 2;
             transaction(&key(n), nonce, action, fuel)
         };
         let block = vec![call(1, 1, "set"), call(2, 0, "wait")];

@@ -3,10 +3,11 @@
 use anyhow::{Context, Result, ensure};
 use slackline_executor::{
     Action, Address, Block, BlockError, Chain, Genesis, Hash, Mode, OpenError, Outcome,
-    ProduceError, PublicKey, SignedTransaction, StoreOptions, Validator, ValidatorsError,
-    check_validators,
+    Parallelism, ProduceError, PublicKey, SignedTransaction, StoreOptions, Validator,
+    ValidatorsError, check_validators,
 };
-use slackline_tests::{CHAIN_ID, address, genesis, key, transaction};
+use slackline_tests::{CHAIN_ID, PLENTY, address, example, genesis, key, transaction};
+use std::time::Instant;
 use tempfile::TempDir;
 
 const FUEL: u64 = 1_000_000;
@@ -54,7 +55,7 @@ fn a_block_is_executed_by_others_and_stored_by_all() -> Result<()> {
     let proposer = address(&key(101));
     // The third is invalid, and left out.
     let transactions = vec![transfer(1, 0, 5), transfer(2, 0, 7), transfer(3, 4, 1)];
-    let proposed = ours.chain.propose(transactions, 77, proposer)?;
+    let proposed = ours.chain.propose(transactions, 77, proposer, None)?;
     ensure!(proposed.dropped().len() == 1 && proposed.receipts().len() == 2);
     ensure!(ours.chain.head().height == 0, "nothing is stored");
     let block = proposed.block().clone();
@@ -108,7 +109,7 @@ fn a_block_that_says_something_else_is_refused() -> Result<()> {
     (tipping.fuel_price, tipping.tip) = (100, 7);
     let good = node
         .chain
-        .propose(vec![tipping.sign(&key(1))], 77, proposer)?;
+        .propose(vec![tipping.sign(&key(1))], 77, proposer, None)?;
     let good = good.block().clone();
     type Change = fn(&mut Block);
     let changes: [(&str, Change); 12] = [
@@ -186,6 +187,88 @@ fn a_block_that_says_something_else_is_refused() -> Result<()> {
     let executed = node.chain.execute(good.clone())?;
     node.chain.commit(executed, None)?;
     ensure!(node.chain.head() == good.header);
+    Ok(())
+}
+
+/// What counts is what those before have used, and not what they had reserved; whoever does not fit waits, and keeps nobody else waiting.
+#[test]
+fn a_block_is_full_by_what_is_used() -> Result<()> {
+    let (ours, theirs) = (node(&genesis())?, node(&genesis())?);
+    let proposer = address(&key(101));
+    let deployment = Action::Deploy {
+        code: example("spin")?,
+        input: Vec::new(),
+        value: 0,
+    };
+    let deployed = ours.chain.propose(
+        vec![transaction(&key(1), 0, deployment, PLENTY)],
+        1,
+        proposer,
+        None,
+    )?;
+    let spin = deployed.receipts()[0].contract.context("not deployed")?;
+    let executed = theirs.chain.execute(deployed.block().clone())?;
+    theirs.chain.commit(executed, None)?;
+    ours.chain.commit(deployed, None)?;
+
+    let half = ours.chain.params().limits.block_fuel / 2;
+    let to = address(&key(50));
+    let pay = |from, nonce, fuel| {
+        transaction(&key(from), nonce, Action::Transfer { to, amount: 1 }, fuel)
+    };
+    let spinning = Action::Call {
+        contract: spin,
+        method: "store_then_spin".to_owned(),
+        input: Vec::new(),
+        value: 0,
+    };
+    let all = vec![
+        pay(2, 0, half),
+        transaction(&key(3), 0, spinning, half),
+        pay(4, 0, half),
+        pay(4, 1, FUEL),
+        pay(5, 0, FUEL),
+    ];
+    let hashes: Vec<Hash> = all.iter().map(SignedTransaction::hash).collect();
+    let in_parallel = Parallelism {
+        threads: 2,
+        least_transactions: 1,
+        ..Parallelism::sequential()
+    };
+    for how in [Parallelism::sequential(), in_parallel] {
+        ours.chain.set_parallelism(how.clone());
+        theirs.chain.set_parallelism(how);
+        let proposed = ours.chain.propose(all.clone(), 2, proposer, None)?;
+        ensure!(
+            proposed.left() == [hashes[2], hashes[3]],
+            "{:?}",
+            proposed.left()
+        );
+        ensure!(proposed.dropped().is_empty());
+        let block = proposed.block().clone();
+        let included: Vec<Hash> = block
+            .transactions
+            .iter()
+            .map(SignedTransaction::hash)
+            .collect();
+        ensure!(included == [hashes[0], hashes[1], hashes[4]]);
+        ensure!(proposed.receipts()[1].fuel_used == half);
+        ensure!(theirs.chain.execute(block.clone())?.block() == &block);
+
+        // Somebody else's that has it all the same is no block.
+        let mut over = block;
+        over.transactions.insert(2, all[2].clone());
+        let error = theirs.chain.execute(over).map(|_| ());
+        ensure!(matches!(error, Err(BlockError::TooLarge(_))), "{error:?}");
+
+        // Without time there is one transaction.
+        let hurried = ours
+            .chain
+            .propose(all.clone(), 2, proposer, Some(Instant::now()))?;
+        ensure!(hurried.block().transactions == all[..1] && hurried.left() == &hashes[1..]);
+        let block = hurried.block().clone();
+        ensure!(theirs.chain.execute(block.clone())?.block() == &block);
+    }
     Ok(())
 }
 

@@ -18,7 +18,7 @@ async fn hostile_modules_get_their_answers() {
     for case in corpus() {
         let name = &case.name;
         let mut transaction = deploy(&alice, nonce, case.wasm.clone()).transaction;
-        transaction.fuel_limit = 5_000_000_000;
+        transaction.fuel_limit = 2_000_000_000;
         let deploy = transaction.sign(alice.signing());
         if let Expected::Refused(_) = case.expected {
             let answer = client

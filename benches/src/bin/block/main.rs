@@ -191,6 +191,7 @@ impl Stage {
             "{:?}",
             produced.dropped.first()
         );
+        ensure!(produced.left.is_empty(), "{} are left", produced.left.len());
         let failed = produced
             .receipts
             .iter()
