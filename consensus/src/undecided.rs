@@ -114,7 +114,7 @@ impl Undecided {
                     return Err(UndecidedError::Corrupt(path));
                 }
                 _ => {
-                    tracing::warn!(path = %path.display(), "what was proposed or received is corrupt")
+                    tracing::warn!(path = %path.display(), "what was proposed or received is corrupt");
                 }
             }
         }
