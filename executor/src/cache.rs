@@ -118,7 +118,7 @@ impl ModuleCache {
             return;
         }
         let mut all: Vec<_> = files(directory).collect();
-        all.sort_by(|one, other| one.used.cmp(&other.used));
+        all.sort_by_key(|file| file.used);
         *bytes = all.iter().map(|file| file.bytes).sum();
         for file in all {
             if *bytes <= self.most / 4 * 3 {
