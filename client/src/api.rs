@@ -3,6 +3,10 @@
 //! Parameters are named, for example `{"jsonrpc":"2.0","id":1,"method":"get_account","params":{"address":"…"}}`.
 //! Those of type `Option` may be left out. Errors are listed in [`error`](crate::error).
 
+#[cfg_attr(
+    not(feature = "server"),
+    expect(unused_imports, reason = "the macro names errors on servers only")
+)]
 use crate::error::RpcError;
 use crate::types::{
     AbiJson, AccountJson, BlockJson, BlockNewsJson, CodeJson, EventsJson, FoundEventJson,

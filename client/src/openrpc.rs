@@ -274,7 +274,10 @@ fn errors() -> BTreeMap<&'static str, (i32, &'static str)> {
         let mut cells = line.strip_prefix("//! | ")?.split(" | ");
         let code = cells.next()?.parse().ok()?;
         let kind = cells.next()?.trim_matches('`');
-        let meaning = cells.last()?.trim_end_matches(" |");
+        let meaning = cells
+            .last()?
+            .trim_start_matches("| ")
+            .trim_end_matches(" |");
         Some((kind, (code, meaning)))
     });
     rows.collect()

@@ -215,7 +215,7 @@ fn start_logging(is_node: bool, log: Option<Log>, output: &mut Output) -> Result
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => {
             subscriber.json().flatten_event(true).init();
-            std::panic::set_hook(Box::new(|panic| log_panic(panic)));
+            std::panic::set_hook(Box::new(log_panic));
             output.log_errors();
         }
     }
