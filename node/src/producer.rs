@@ -1093,6 +1093,7 @@ mod tests {
 
     enum Order {
         Include,
+        Leave,
         Drop,
         Forget,
         Fail,
@@ -1213,7 +1214,7 @@ mod tests {
                     orders.recv().expect("test answers")
                 }
             };
-            let (mut receipts, mut dropped) = (Vec::new(), Vec::new());
+            let (mut receipts, mut dropped, mut left) = (Vec::new(), Vec::new(), Vec::new());
             for (transaction, index) in transactions.iter().zip(0..) {
                 let hash = transaction.hash();
                 match order {
@@ -1238,6 +1239,7 @@ mod tests {
                             .or_default() += 1;
                         receipts.push(receipt);
                     }
+                    Order::Leave => left.push(hash),
                     Order::Drop => dropped.push((hash, AdmitError::BadSignature)),
                     Order::Forget => {}
                     Order::Fail => return Err("disk on fire".into()),
@@ -1255,7 +1257,7 @@ mod tests {
                 header: self.head(),
                 receipts,
                 dropped,
-                left: Vec::new(),
+                left,
                 stats: slackline_executor::BlockStats::default(),
             })
         }
@@ -1718,6 +1720,18 @@ mod tests {
         };
         assert_eq!(blocks.recv().expect("block"), 1);
         orders.send(Order::Include).expect("sent");
+        assert!(matches!(verdict(ticket), Some(Verdict::Included(_))));
+    }
+
+    #[test]
+    fn what_a_block_has_no_room_for_waits_for_the_next_one() {
+        let (fake, (blocks, orders)) = Fake::gated();
+        let producer = Producer::start(fake, Limits::default()).expect("thread");
+        let ticket = accept(&producer, &transfer(&Key::from_seed([1; 32]), 0));
+        for order in [Order::Leave, Order::Leave, Order::Include] {
+            assert_eq!(blocks.recv().expect("block"), 1);
+            orders.send(order).expect("sent");
+        }
         assert!(matches!(verdict(ticket), Some(Verdict::Included(_))));
     }
 
