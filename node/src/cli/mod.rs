@@ -273,7 +273,7 @@ mod tests {
         let log = std::sync::Mutex::new(file.reopen().expect("a file"));
         let subscriber = tracing_subscriber::fmt().json().flatten_event(true);
         let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|panic| log_panic(panic)));
+        std::panic::set_hook(Box::new(log_panic));
         tracing::subscriber::with_default(subscriber.with_writer(log).finish(), || {
             std::panic::catch_unwind(|| panic!("two\nlines")).expect_err("it panics");
         });
