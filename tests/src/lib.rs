@@ -71,7 +71,7 @@ impl TestChain {
         })
     }
 
-    /// Signs `action` as `key`'s next transaction.
+    /// Signs `action` as `key`'s next transaction, at the price of the next block.
     ///
     /// # Errors
     ///
@@ -83,7 +83,9 @@ impl TestChain {
         fuel_limit: u64,
     ) -> Result<SignedTransaction> {
         let nonce = self.chain.account(&address(key))?.nonce;
-        Ok(transaction(key, nonce, action, fuel_limit))
+        let mut signed = transaction(key, nonce, action, fuel_limit).transaction;
+        signed.fuel_price = self.chain.base_price();
+        Ok(signed.sign(key))
     }
 
     /// Executes `action` in a block of its own.

@@ -209,10 +209,8 @@ fn calls() -> Result<()> {
 fn code() -> Result<()> {
     let chain = TestChain::new(Mode::Slacked)?;
     let alice = key(1);
-    let mut nonce = 0;
-    let mut refuse = |action: Action| -> Result<CodeError> {
-        let signed = transaction(&alice, nonce, action, 2_000_000_000);
-        nonce += 1;
+    let refuse = |action: Action| -> Result<CodeError> {
+        let signed = chain.sign(&alice, action, 2_000_000_000)?;
         match refused(&chain, &signed)? {
             AdmitError::InvalidCode(error) => Ok(error),
             other => anyhow::bail!(other),

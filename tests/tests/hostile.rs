@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use slackline_executor::{AbortReason, Action, AdmitError, Mode, Outcome, Pending, host};
 use slackline_sandbox::HostFunction;
 use slackline_sandbox::hostile::{Cause, Expected, Kind, METHOD, corpus};
-use slackline_tests::{TestChain, key, transaction};
+use slackline_tests::{TestChain, key};
 use std::fmt::Write;
 
 /// Enough to deploy the largest code there is.
@@ -17,16 +17,12 @@ fn hostile_modules_come_to_what_they_must() -> Result<()> {
         let alice = key(1);
         for case in corpus() {
             let name = &case.name;
-            let nonce = chain
-                .chain
-                .account(&slackline_tests::address(&alice))?
-                .nonce;
             let deploy = Action::Deploy {
                 code: case.wasm.clone(),
                 input: Vec::new(),
                 value: 0,
             };
-            let signed = transaction(&alice, nonce, deploy, DEPLOY_FUEL);
+            let signed = chain.sign(&alice, deploy, DEPLOY_FUEL)?;
             let admitted = chain.chain.admit(&signed, Pending::default());
             if let Expected::Refused(kind) = &case.expected {
                 match admitted {
