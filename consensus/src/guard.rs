@@ -433,7 +433,12 @@ impl Guard {
         });
         let excess = content.entries.len().saturating_sub(KEPT);
         content.entries.drain(..excess);
-        content.entries.retain(|e| e.place.height == place.height);
+        // And the last of a height before: if all of this height is dropped, what was signed until there must still be known.
+        let before = content.entries.iter().map(|e| e.place);
+        let before = before.filter(|e| e.height < place.height).max();
+        content
+            .entries
+            .retain(|e| e.place.height == place.height || Some(e.place) == before);
         self.put(content)?;
         Ok(signature)
     }
@@ -558,6 +563,27 @@ mod tests {
         guard.sign(places[3], [2; 32], fake).unwrap();
         guard.drop_unlogged(5, &BTreeSet::new()).unwrap();
         assert_eq!(known(dir.path()), []);
+    }
+
+    /// Seed 5545 of the simulation: a vote that never left, and a chain that was rolled back.
+    #[test]
+    fn dropping_all_of_a_height_leaves_what_was_signed_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut guard = open(dir.path()).unwrap();
+        let before = place(5, 1, Step::Precommit);
+        for at in [
+            place(5, 1, Step::Prevote),
+            before,
+            place(6, 0, Step::Prevote),
+        ] {
+            guard.sign(at, [1; 32], fake).unwrap();
+        }
+        let dropped = guard.drop_unlogged(6, &BTreeSet::new()).unwrap();
+        assert_eq!(dropped, [place(6, 0, Step::Prevote)]);
+        assert_eq!(guard.last(), Some(before));
+        assert_eq!(guard.sits_out(4), Some(SitOut::Behind { height: 5 }));
+        let again = guard.sign(place(5, 1, Step::Prevote), [2; 32], fake);
+        assert!(matches!(again, Err(SignError::Refused { .. })));
     }
 
     #[test]
